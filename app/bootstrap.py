@@ -1,0 +1,223 @@
+"""The composition root: settings become services. The API, the workers, the commands and the tests all use it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Literal
+
+from app.config import Settings
+from app.domain import solver
+from app.domain.event import RELAY, TRIGGERS, EventType
+from app.infra.bus_postgres import PostgresBus
+from app.infra.cache_local import LocalCache
+from app.infra.cache_redis import LocalLimiter, RedisCache, RedisLimiter, RedisLink
+from app.infra.clock import SystemClock
+from app.infra.db import Database
+from app.infra.embedded.layout import DataDirectory
+from app.infra.listener import Listener
+from app.infra.migrations import newest_revision
+from app.infra.objects import LocalObjects
+from app.infra.onnx import BUNDLED, OnnxPredictor
+from app.services.access import Access
+from app.services.archive import Archive
+from app.services.container import Services
+from app.services.features import FeatureWork
+from app.services.feedback import Feedback
+from app.services.forecasting import Forecaster
+from app.services.health import Condition, Health, Part
+from app.services.inference import InferenceWork
+from app.services.intake import Intake
+from app.services.job_kinds import job_kinds
+from app.services.jobs import Jobs
+from app.services.log_sink import LogSink
+from app.services.market_data import MarketData
+from app.services.market_state import MarketState, SnapshotReader
+from app.services.ports import Bus, Cache, Limiter, Runner
+from app.services.price_history import PriceHistory
+from app.services.publishing import Publishing, Receiver, Relay, subscribers
+from app.services.quoting import Quoting
+from app.services.routing import Acceptor, Canceller, RouteReader
+from app.services.solving import SolveWork
+from app.services.stage_set import StageSet
+from app.services.staging import StageRunner
+from app.services.streaming import Streaming
+from app.services.sweeping import Sweeper
+from app.services.work_queue import WorkQueue
+
+Role = Literal["api", "worker", "tool"]
+SUBSCRIPTION = "solver_route_events"
+
+
+def consumers_of(settings: Settings) -> dict[str, str]:
+    """Tell which consumer each event is queued for: the next stage, or the relay to a broker."""
+    if settings.bus.kind == "pubsub":
+        return {str(event): RELAY for event in EventType}
+    return {str(event): str(stage) for event, stage in TRIGGERS.items()}
+
+
+def database_of(settings: Settings, role: Role) -> Database:
+    """Make the pool of one process."""
+    url = settings.database.url
+    if url is None:
+        raise ValueError("no database: set SOLVER_DATABASE__URL, or start everything on this machine with `solver up`")
+    timeout_s = settings.database.request_timeout_s if role == "api" else settings.database.stage_timeout_s
+    return Database(
+        url.get_secret_value(),
+        pool_size=settings.database.pool_size,
+        connect_timeout_s=settings.database.connect_timeout_s,
+        timeout_s=timeout_s,
+        name=f"solver-{role}",
+    )
+
+
+@asynccontextmanager
+async def open_services(settings: Settings, role: Role) -> AsyncIterator[Services]:
+    """Build every use case on real parts, and take it all down again."""
+    clock = SystemClock()
+    async with AsyncExitStack() as stack:
+        database = database_of(settings, role)
+        await database.open()
+        stack.push_async_callback(database.close)
+        listener = Listener(database)
+        if role != "tool":
+            await listener.open()
+            stack.push_async_callback(listener.close)
+            sink = LogSink(database)
+            sink.open()
+            stack.push_async_callback(sink.close)
+        cache, limiter, redis = _cache(settings, stack)
+        predictor = OnnxPredictor(settings.models_dir or BUNDLED)
+        state = MarketState(database, clock)
+        market_data = MarketData(database, state)
+        stack.push_async_callback(market_data.close)
+        prices = PriceHistory(database, market_data.listing, clock)
+        forecaster = Forecaster(predictor, cache)
+        relay = settings.bus.kind == "pubsub"
+        acceptor = Acceptor(
+            database, state, clock, consumers=consumers_of(settings), key_age_h=settings.retention.idempotency_h
+        )
+        stack.push_async_callback(acceptor.close)
+        streaming = Streaming(database, listener)
+        if role == "api":
+            await streaming.open()
+            stack.push_async_callback(streaming.close)
+            solver.warm()
+            predictor.warm()
+        objects = LocalObjects(DataDirectory(settings.data_dir).objects)
+        archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
+        jobs = Jobs(database, job_kinds(archive))
+        bus = await _bus(settings, database, listener, stack)
+        yield Services(
+            settings=settings,
+            clock=clock,
+            database=database,
+            listener=listener,
+            access=Access(
+                database,
+                limiter,
+                clock,
+                pepper=settings.key_pepper.get_secret_value(),
+                requests_per_minute=settings.limits.requests_per_minute,
+            ),
+            state=state,
+            market_data=market_data,
+            prices=prices,
+            forecaster=forecaster,
+            quoting=Quoting(state, prices, forecaster, clock, timeout_ms=settings.pipeline.solve_timeout_ms),
+            acceptor=acceptor,
+            routes=RouteReader(database),
+            canceller=Canceller(database, relay=relay),
+            feedback=Feedback(database, clock, relay=relay),
+            streaming=streaming,
+            jobs=jobs,
+            archive=archive,
+            publishing=Publishing(database, bus),
+            bus=bus,
+            health=Health(
+                database, newest_schema=newest_revision(), checks={"models": _models(predictor), "redis": _redis(redis)}
+            ),
+        )
+
+
+def _cache(settings: Settings, stack: AsyncExitStack) -> tuple[Cache, Limiter, RedisLink | None]:
+    if settings.redis.url is None:
+        return LocalCache(), LocalLimiter(), None
+    link = RedisLink(settings.redis.url.get_secret_value())
+    stack.push_async_callback(link.close)
+    return RedisCache(link), RedisLimiter(link), link
+
+
+async def _bus(settings: Settings, database: Database, listener: Listener, stack: AsyncExitStack) -> Bus:
+    bus: Bus
+    if settings.bus.kind == "pubsub":
+        # Its libraries are an extra, and heavy: they are loaded only where they are used.
+        from app.infra.bus_pubsub import PubSubBus
+
+        pubsub = PubSubBus(settings.bus.project, emulator_host=settings.bus.emulator_host)
+        bus = pubsub
+    else:
+        bus = PostgresBus(database, listener, subscribers, owner="bus", lease_s=settings.pipeline.lease_s)
+    stack.push_async_callback(bus.close)
+    return bus
+
+
+def _models(predictor: OnnxPredictor) -> Callable[[], Part]:
+    def look() -> Part:
+        missing = [name for name in ("volatility", "volume", "anomaly") if predictor.describe(name) is None]
+        if missing:
+            return Part(Condition.DEGRADED, f"baselines serve {', '.join(missing)}")
+        return Part(Condition.OK)
+
+    return look
+
+
+def _redis(link: RedisLink | None) -> Callable[[], Part]:
+    def look() -> Part:
+        if link is None:
+            return Part(Condition.OK, "not configured; forecasts are cached per process")
+        return Part(Condition.OK) if link.available else Part(Condition.DEGRADED, "away; forecasts are computed anew")
+
+    return look
+
+
+def stages_of(services: Services) -> StageSet:
+    """Build what a worker runs."""
+    settings, database = services.settings, services.database
+    snapshots = SnapshotReader(database)
+    consumers = consumers_of(settings)
+    works = (
+        FeatureWork(snapshots, services.prices, services.clock),
+        InferenceWork(services.forecaster, services.prices),
+        SolveWork(snapshots, services.clock, timeout_ms=settings.pipeline.solve_timeout_ms),
+    )
+    runners: dict[str, Runner] = {
+        work.stage: StageRunner(
+            work,
+            database,
+            services.clock,
+            attempts=settings.attempts,
+            pipeline=settings.pipeline,
+            consumers=consumers,
+        )
+        for work in works
+    }
+    intake = Intake(database, services.acceptor, services.access, attempts=settings.attempts)
+    runners[intake.stage] = intake
+    receiver = None
+    is_relayed = settings.bus.kind == "pubsub"
+    if is_relayed:
+        relay = Relay(database, services.bus, attempts=settings.attempts)
+        runners[relay.stage] = relay
+        receiver = Receiver(database, services.bus, subscription=settings.bus.topic_prefix + SUBSCRIPTION)
+    solver.warm()
+    return StageSet(
+        runners=runners,
+        queue=WorkQueue(database, services.listener, owner=settings.worker_name, pipeline=settings.pipeline),
+        sweeper=Sweeper(
+            database,
+            pipeline=settings.pipeline,
+            retention=settings.retention,
+            consumers=consumers,
+            relay=is_relayed,
+        ),
+        receiver=receiver,
+    )

@@ -1,0 +1,253 @@
+"""Run the service: everything on this machine, or one role of it."""
+
+import asyncio
+import contextlib
+import json
+import secrets
+import socket
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from app.config import Settings
+    from app.infra.embedded.layout import DataDirectory
+    from app.infra.embedded.supervisor import Change, Supervisor
+
+_EXAMPLE = '{"instrument": "BTC-USD", "side": "buy", "quantity": "0.5", "max_slippage_bps": 25}'
+_DEFAULT_PROGRAM = "default"
+_SCOPES = ("trade", "market", "train", "admin")
+
+
+def up(
+    market: Annotated[bool, typer.Option("--market/--no-market", help="feed a live synthetic market")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON when ready, nothing else")] = False,
+) -> None:
+    """Start everything on this machine: Postgres, Redis, API, worker and a synthetic market.
+
+    Data is kept in .solver/ (SOLVER_DATA_DIR); the API listens on 127.0.0.1:8080 (SOLVER_PORT). What the settings
+    name by URL is used instead of being started here. Ctrl-C stops it all; so does the end of this process.
+    """
+    from app.cli.settings import settings_or_exit
+    from app.infra.embedded.errors import EmbeddedError
+
+    settings = settings_or_exit()
+    try:
+        asyncio.run(_run(settings, market=market, as_json=as_json))
+    except EmbeddedError as error:
+        typer.echo(f"solver up: {error}", err=True)
+        typer.echo("`solver doctor` looks for what is wrong.", err=True)
+        raise typer.Exit(1) from error
+
+
+def api() -> None:
+    """Serve the HTTP API (one process; SOLVER_DATABASE__URL names the database)."""
+    from app.cli.settings import settings_or_exit
+
+    settings = settings_or_exit()
+    from app import telemetry
+    from app.serving import serve
+
+    telemetry.configure(settings.log_level)
+    serve(settings)
+
+
+def worker(
+    stages: Annotated[list[str] | None, typer.Argument(help="intake, features, inference, solve; all if none")] = None,
+) -> None:
+    """Work on what is queued: stages, sweeper and jobs, until SIGTERM; what is under way is finished first."""
+    from app.cli.settings import settings_or_exit
+
+    settings = settings_or_exit()
+    from app import telemetry
+    from app.bootstrap import open_services, stages_of
+    from app.workers.main import run_worker
+
+    known = (*settings.pipeline.stages, "relay")
+    unknown = sorted(set(stages or ()) - set(known))
+    if unknown:
+        typer.echo(f"unknown stage {', '.join(unknown)}; there are {', '.join(known)}", err=True)
+        raise typer.Exit(2)
+
+    async def work() -> None:
+        async with open_services(settings, "worker") as services:
+            await run_worker(services, stages_of(services), only=stages)
+
+    telemetry.configure(settings.log_level)
+    import uvloop
+
+    uvloop.run(work())
+
+
+def migrate() -> None:
+    """Bring the database to the newest schema (SOLVER_DATABASE__OWNER_URL, or __URL)."""
+    from app.cli.settings import settings_or_exit
+
+    settings = settings_or_exit()
+    from app.domain.errors import Unavailable
+    from app.infra.migrations import migrate as apply
+
+    url = settings.database.owner_url or settings.database.url
+    if url is None:
+        typer.echo("no database: set SOLVER_DATABASE__OWNER_URL", err=True)
+        raise typer.Exit(2)
+    try:
+        asyncio.run(apply(url.get_secret_value()))
+    except Unavailable as error:
+        typer.echo(f"solver migrate: {error.detail}", err=True)
+        raise typer.Exit(1) from error
+
+
+def prepare(url: Annotated[str, typer.Argument(help="where the API will listen")]) -> None:
+    """Migrate, and keep a key for this machine in credentials.json."""
+    from app.cli.settings import settings_or_exit
+
+    settings = settings_or_exit()
+    from app.bootstrap import open_services
+    from app.domain.errors import Unauthenticated
+    from app.infra.embedded.layout import DataDirectory
+    from app.infra.migrations import migrate as apply
+
+    directory = DataDirectory(settings.data_dir)
+
+    async def work() -> None:
+        owner = settings.database.owner_url or settings.database.url
+        assert owner is not None
+        await apply(owner.get_secret_value())
+        known = directory.read_credentials() or {}
+        async with open_services(settings, "tool") as services:
+            key = str(known.get("key", ""))
+            try:
+                await services.access.authenticate(key)
+            except Unauthenticated:
+                made = await services.access.create_key(_DEFAULT_PROGRAM, _SCOPES, unlimited=True, replace=True)
+                key = made.key
+        directory.write_credentials({"url": url, "key": key})
+
+    asyncio.run(work())
+
+
+async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
+    from app.infra.embedded.command import ChildSpec, http_ready
+    from app.infra.embedded.layout import DataDirectory
+    from app.infra.embedded.process import LogFile
+    from app.infra.embedded.supervisor import Supervisor
+
+    began = time.monotonic()
+    directory = DataDirectory(settings.data_dir)
+    port = settings.port or _free_port(settings.host)
+    url = f"http://{settings.host}:{port}"
+    console = _Console(quiet=as_json)
+    async with Supervisor(directory, on_change=console.show) as supervisor:
+        environment = {
+            "SOLVER_DATA_DIR": str(directory.path),
+            "SOLVER_PORT": str(port),
+            "SOLVER_KEY_PEPPER": settings.key_pepper.get_secret_value() or _pepper(directory),
+            **await _start_stores(settings, supervisor, directory),
+        }
+        directory.write_runtime({**environment, "SOLVER_HOST": settings.host})
+        solver = [sys.executable, "-m", "app.cli"]
+        await asyncio.gather(
+            _prepare(solver, url, environment, LogFile(directory.log("prepare"))),
+            supervisor.start(
+                ChildSpec("api", [*solver, "api"], environment, ready=http_ready(f"{url}/health/ready", 5.0))
+            ),
+        )
+        await supervisor.start(ChildSpec("worker", [*solver, "worker"], environment))
+        if market:
+            generate = [*solver, "market", "generate"]
+            await supervisor.start(ChildSpec("market", generate, environment, critical=False))
+        credentials = directory.read_credentials() or {}
+        _announce(url, str(credentials.get("key", "")), directory, time.monotonic() - began, as_json=as_json)
+        await supervisor.run()
+
+
+async def _start_stores(settings: "Settings", supervisor: "Supervisor", directory: "DataDirectory") -> dict[str, str]:
+    from app.infra.embedded.binaries import find_postgres, find_redis
+    from app.infra.embedded.postgres import EmbeddedPostgres
+    from app.infra.embedded.process import LogFile
+    from app.infra.embedded.redis import EmbeddedRedis
+
+    environment: dict[str, str] = {}
+    starting = []
+    if settings.database.url is None:
+        postgres = EmbeddedPostgres(
+            directory.postgres,
+            find_postgres(settings.embedded.postgres_bin),
+            log=LogFile(directory.log("postgres")),
+        )
+        starting.append(supervisor.start(postgres))
+        environment["SOLVER_DATABASE__URL"] = postgres.service_url
+        environment["SOLVER_DATABASE__OWNER_URL"] = postgres.owner_url
+    else:
+        owner = settings.database.owner_url or settings.database.url
+        environment["SOLVER_DATABASE__URL"] = settings.database.url.get_secret_value()
+        environment["SOLVER_DATABASE__OWNER_URL"] = owner.get_secret_value()
+    if settings.redis.url is None:
+        redis = EmbeddedRedis(
+            directory.redis, find_redis(settings.embedded.redis_server), log=LogFile(directory.log("redis"))
+        )
+        starting.append(supervisor.start(redis))
+        environment["SOLVER_REDIS__URL"] = redis.url
+    else:
+        environment["SOLVER_REDIS__URL"] = settings.redis.url.get_secret_value()
+    await asyncio.gather(*starting)
+    return environment
+
+
+async def _prepare(solver: list[str], url: str, environment: dict[str, str], log: object) -> None:
+    import os
+
+    from app.infra.embedded.errors import EmbeddedError
+
+    process = await asyncio.create_subprocess_exec(
+        *solver, "prepare", url, env={**os.environ, **environment}, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    if process.returncode != 0:
+        raise EmbeddedError(f"the database could not be prepared: {said.decode(errors='replace').strip()[-2000:]}")
+
+
+def _pepper(directory: "DataDirectory") -> str:
+    file = directory.path / "pepper"
+    with contextlib.suppress(FileExistsError):
+        file.touch(mode=0o600, exist_ok=False)
+        file.write_text(secrets.token_urlsafe(32))
+    return file.read_text()
+
+
+def _free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _announce(url: str, key: str, directory: "DataDirectory", seconds: float, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"event": "ready", "url": url, "key": key}), flush=True)
+        return
+    lines = (
+        f"\nready in {seconds:.1f} s: {url}   (docs: {url}/docs)",
+        f"the key is in {directory.credentials}; try a first route:\n",
+        f"  curl -s {url}/v1/routes -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\",
+        f"    -H 'Prefer: wait=5' -d '{_EXAMPLE}'\n",
+        "Ctrl-C stops everything.",
+    )
+    for line in lines:
+        print(line, flush=True)
+
+
+class _Console:
+    def __init__(self, *, quiet: bool) -> None:
+        self._quiet = quiet
+
+    def show(self, change: "Change") -> None:
+        if self._quiet and change.state not in ("failed",):
+            return
+        detail = f": {change.detail}" if change.detail else ""
+        print(f"  {change.name:<9} {change.state}{detail}", file=sys.stderr, flush=True)
+
+

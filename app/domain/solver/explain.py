@@ -1,0 +1,76 @@
+"""Why the route is what it is: what a single market would have given, what holds it back, what things are worth."""
+
+from decimal import Decimal
+
+from app.domain.solution import Alternative
+from app.domain.solver.exact import BASIS_POINTS, ONE
+from app.domain.solver.kernels import ALONE, DEPTH_IN, DEPTH_OUT, KEPT, KIND, OFF, POOL, Modes
+from app.domain.solver.optimise import Bounds, Relaxed
+from app.domain.solver.pair import Pair
+from app.domain.solver.sides import BookSide, Fill, Side, Units
+from app.domain.trade import Constraints, Trade
+from app.domain.values import Amount
+
+SINGLES_TRIED = 8
+
+
+def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fill | None:
+    """Trade a target on one market within its own lots and minimums, or return None when it cannot."""
+    fill = side.obtain(target, units) if exact_out else side.spend(target, units)
+    if fill is None or not isinstance(side, BookSide):
+        return fill
+    base = fill.receives if side.buys else fill.sends
+    if base < side.min_base:
+        return None
+    if not exact_out and base + side.step_amount(units) <= side.cum_base[-1]:
+        return fill
+    unspent = target - fill.sends
+    # Short of the target with the book used up: this market alone cannot do the trade.
+    return fill if exact_out or unspent <= target * Decimal("1e-12") else None
+
+
+def best_single(
+    pair: Pair, relaxed: Relaxed, bounds: Bounds, target: Decimal, exact_out: bool
+) -> tuple[int, Fill] | None:
+    """Find the market that does the whole trade best on its own, fixed costs counted."""
+    if relaxed.best_alone < 0:
+        return None
+    if pair.plain:
+        candidates = [relaxed.best_alone]
+    else:
+        sign = 1.0 if exact_out else -1.0
+        costs = bounds.fixed.tolist()
+        able = [i for i, row in enumerate(relaxed.rows) if bounds.modes[i] != OFF and row[ALONE] == row[ALONE]]
+        able.sort(key=lambda i: (sign * relaxed.rows[i][ALONE] + costs[i], i))
+        candidates = able[:SINGLES_TRIED]
+    for i in candidates:
+        fill = fill_alone(pair.sides[i], target, exact_out, bounds.units)
+        if fill is not None:
+            return i, fill
+    return None
+
+
+def alternative(trade: Trade, fill: Fill, alone: Decimal, value: Decimal) -> Alternative:
+    """State the best single market and what the route saves against it."""
+    if trade.is_exact_out:
+        saving = ONE - value / alone if alone else ONE - ONE
+        amount = Amount(trade.gives, fill.sends)
+    else:
+        saving = value / alone - ONE if alone else ONE - ONE
+        amount = Amount(trade.takes, fill.receives)
+    return Alternative("best_single_market", amount, not trade.is_exact_out, max(float(saving * BASIS_POINTS), 0.0))
+
+
+def excluded_names(pair: Pair, constraints: Constraints, modes: Modes, rate: float) -> list[str]:
+    """Name the selections that keep out a market which pays better than the route's last unit."""
+    names: list[str] = []
+    if modes is pair.free:
+        return names
+    for i, side in enumerate(pair.sides):
+        if modes[i] != OFF:
+            continue
+        row = pair.params[i]
+        first = row[KEPT] * row[DEPTH_OUT] / row[DEPTH_IN] if row[KIND] == POOL else pair.levels[pair.offsets[i], 0]
+        if first > rate:
+            names.append("markets" if constraints.venues.allows(side.market.venue) else "venues")
+    return sorted(set(names))

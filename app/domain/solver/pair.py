@@ -1,0 +1,163 @@
+"""The markets of one pair side by side, arranged once per set of markets and direction."""
+
+from collections.abc import Iterable, Sequence
+from decimal import Decimal, localcontext
+from itertools import islice
+from threading import Lock
+
+import numpy as np
+
+from app.domain.solver.exact import EXACT, ONE, STATED
+from app.domain.solver.kernels import (
+    BASE_IS_TAKEN,
+    BOOK,
+    DEPTH_IN,
+    DEPTH_OUT,
+    FREE,
+    KEPT,
+    KIND,
+    LOT,
+    MIN_BASE,
+    MIN_IN,
+    OFF,
+    PARAMS,
+    POOL,
+    Modes,
+)
+from app.domain.solver.prepared import PreparedMarket
+from app.domain.solver.sides import NO_LEVELS, BookSide, Side
+from app.domain.trade import Constraints
+from app.domain.values import Asset, Instrument
+
+CACHED_PAIRS = 32
+
+
+class Pair:
+    """One direction of one pair: sides in order of their market's id, and their arrays."""
+
+    def __init__(self, markets: Iterable[PreparedMarket], instrument: Instrument, gives: Asset) -> None:
+        """Arrange the trading markets of a pair."""
+        self.instrument = instrument
+        self.buys = gives == instrument.quote
+        takes = instrument.base if self.buys else instrument.quote
+        both = frozenset((instrument.base, instrument.quote))
+        self.quoting = sorted((m for m in markets if m.trading and m.assets == both), key=lambda m: m.market_id)
+        sides: list[Side] = []
+        self.blocked: list[Side] = []
+        for prepared in self.quoting:
+            side = prepared.side(gives, takes, buys=self.buys)
+            if side is not None:
+                (sides if side.blocked is None else self.blocked).append(side)
+        self.sides = tuple(sides)
+        count = len(sides)
+        self.levels = np.concatenate([NO_LEVELS, *(side.levels for side in sides)])
+        self.offsets = np.zeros(count + 1, np.int64)
+        self.params = np.zeros((count, PARAMS))
+        for i, side in enumerate(sides):
+            self.offsets[i + 1] = self.offsets[i] + len(side.levels)
+            row = self.params[i]
+            row[MIN_IN] = side.min_in
+            row[MIN_BASE] = float(side.min_base)
+            row[LOT] = float(side.lot) if side.lot is not None else 0.0
+            if isinstance(side, BookSide):
+                row[KIND] = BOOK
+                row[BASE_IS_TAKEN] = float(side.buys)
+            else:
+                row[KIND] = POOL
+                row[DEPTH_IN] = float(side.depth_in)
+                row[DEPTH_OUT] = float(side.depth_out)
+                row[KEPT] = float(side.multiple)
+        self.free: Modes = np.full(count, FREE, np.int8)
+        self.unstarted = np.zeros(count)
+        self.has_lots = any(side.lot is not None for side in sides)
+        self.has_minimums = any(side.min_base > 0 for side in sides)
+        self.has_fixed_costs = any(side.fixed_cost is not None for side in sides)
+        self.plain = not (self.has_lots or self.has_minimums or self.has_fixed_costs)
+        self._arrival = _middle(self.quoting, instrument)
+
+    def allowed(self, constraints: Constraints) -> Modes:
+        """Return each side's mode under a trade's choice of venues and markets; not to be written to."""
+        if _selects_all(constraints):
+            return self.free
+        modes = self.free.copy()
+        for i, side in enumerate(self.sides):
+            if not _allows(constraints, side):
+                modes[i] = OFF
+        return modes
+
+    def blocked_by(self, constraints: Constraints) -> list[Side]:
+        """Return allowed sides that are too thin for their own minimum."""
+        return [side for side in self.blocked if _allows(constraints, side)]
+
+    def arrival_price(self, constraints: Constraints) -> Decimal:
+        """Return the middle of the best zero-size buy and sell rates, fees excluded; zero when nothing is quoted."""
+        if _selects_all(constraints):
+            return self._arrival
+        kept = (
+            m for m in self.quoting
+            if constraints.venues.allows(m.venue) and constraints.markets.allows(m.market_id)
+        )  # fmt: skip
+        return _middle(kept, self.instrument)
+
+
+def _selects_all(constraints: Constraints) -> bool:
+    venues, markets = constraints.venues, constraints.markets
+    return not (venues.include or venues.exclude or markets.include or markets.exclude)
+
+
+def _allows(constraints: Constraints, side: Side) -> bool:
+    return constraints.venues.allows(side.market.venue) and constraints.markets.allows(side.market.market_id)
+
+
+def _middle(markets: Iterable[PreparedMarket], instrument: Instrument) -> Decimal:
+    buying: Decimal | None = None
+    selling: Decimal | None = None
+    base, quote = instrument.base, instrument.quote
+    with localcontext(EXACT):
+        for prepared in markets:
+            ask = _price(prepared.side(quote, base, buys=True), instrument)
+            bid = _price(prepared.side(base, quote, buys=False), instrument)
+            if ask is not None and (buying is None or ask < buying):
+                buying = ask
+            if bid is not None and (selling is None or bid > selling):
+                selling = bid
+        if buying is None or selling is None:
+            return buying or selling or Decimal(0)
+        return (buying + selling) / 2
+
+
+def _price(side: Side | None, instrument: Instrument) -> Decimal | None:
+    if side is None or side.best_price is None:
+        return None
+    if isinstance(side, BookSide) and side.market.base != instrument.base:
+        return STATED.divide(ONE, side.best_price)
+    return side.best_price
+
+
+def price_of(asset: Asset, markets: Sequence[PreparedMarket], quote: Asset) -> Decimal | None:
+    """Price a third asset in the quote from the markets that trade the two, or None when none does."""
+    instrument = Instrument(asset, quote)
+    both = frozenset((asset, quote))
+    middle = _middle((m for m in markets if m.trading and m.assets == both), instrument)
+    return middle or None
+
+
+_pairs: dict[tuple[int, Instrument, Asset], tuple[Sequence[PreparedMarket], Pair]] = {}
+_lock = Lock()
+
+
+def pair_of(markets: Sequence[PreparedMarket], instrument: Instrument, gives: Asset) -> Pair:
+    """Return the pair arranged for these markets; for a tuple seen lately, the one arranged then."""
+    if not isinstance(markets, tuple):
+        return Pair(markets, instrument, gives)
+    key = (id(markets), instrument, gives)
+    known = _pairs.get(key)
+    if known is not None and known[0] is markets:
+        return known[1]
+    pair = Pair(markets, instrument, gives)
+    with _lock:
+        # Holding the tuple keeps its id from being reused while the entry lives.
+        _pairs[key] = (markets, pair)
+        for oldest in list(islice(_pairs, max(len(_pairs) - CACHED_PAIRS, 0))):
+            del _pairs[oldest]
+    return pair

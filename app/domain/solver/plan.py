@@ -1,0 +1,200 @@
+"""Plans for one amount: relax, execute, compare with the best single market, value."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from app.domain.solver.exact import ONE, ZERO, floor_to, short_down
+from app.domain.solver.explain import best_single
+from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
+from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
+from app.domain.solver.pair import Pair, price_of
+from app.domain.solver.prepared import PreparedMarket
+from app.domain.solver.realise import Execution
+from app.domain.solver.shortfall import largest
+from app.domain.solver.sides import Fill, Units
+from app.domain.trade import Trade
+from app.domain.values import Asset
+
+SHRINKS = 32
+
+
+@dataclass(slots=True)
+class Plan:
+    """One executable answer. `value` is the objective; `alone` the best single market and its own value."""
+
+    target: Decimal
+    relaxed: Relaxed
+    execution: Execution
+    prices: dict[Asset, Decimal]
+    value: Decimal
+    alone: tuple[Fill, Decimal] | None
+
+
+class Planner:
+    """Plans any amount of one trade on one set of markets."""
+
+    def __init__(
+        self,
+        trade: Trade,
+        pair: Pair,
+        modes: Modes,
+        units: Units,
+        markets: Sequence[PreparedMarket],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Take what stays the same whatever the amount."""
+        self.trade = trade
+        self.pair = pair
+        self.units = units
+        self.bounds = Bounds(modes, pair.unstarted, trade.constraints.max_legs, units)
+        self._markets = markets
+        self._should_stop = should_stop
+        self._third_prices: dict[Asset, Decimal] = {}
+
+    def plan(self, target: Decimal, exact_out: bool) -> Plan | None:
+        """Plan one amount, or return None when the bounds rule it out."""
+        pair = self.pair
+        relaxed = relax(pair, self.bounds.modes, target, exact_out)
+        prices = self._prices(relaxed.rate)
+        bounds = self.bounds
+        if pair.has_fixed_costs:
+            bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
+        if relaxed.remaining > 1e-9 * float(target):
+            return None
+        execution = execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
+        single = best_single(pair, relaxed, bounds, target, exact_out)
+        if single is None:
+            if execution is None:
+                return None
+            return Plan(target, relaxed, execution, prices, self.value(execution, prices, exact_out), None)
+        i, fill = single
+        alone = Execution({i: fill}, fill.sends, fill.receives)
+        alone_value = self.value(alone, prices, exact_out)
+        if execution is not None:
+            value = self.value(execution, prices, exact_out)
+            if value <= alone_value if exact_out else value >= alone_value:
+                return Plan(target, relaxed, execution, prices, value, (fill, alone_value))
+        return Plan(target, relaxed, alone, prices, alone_value, (fill, alone_value))
+
+    def value(self, execution: Execution, prices: dict[Asset, Decimal], exact_out: bool) -> Decimal:
+        """Value an execution by the trade's objective, fixed costs counted in its asset."""
+        paid_aside = ZERO
+        if self.pair.has_fixed_costs:
+            objective = self.trade.gives if exact_out else self.trade.takes
+            paid_aside = self.fixed_cost(execution, prices) / prices[objective]
+        return execution.sends + paid_aside if exact_out else execution.receives - paid_aside
+
+    def fixed_cost(self, execution: Execution, prices: dict[Asset, Decimal]) -> Decimal:
+        """Sum the fixed costs of the markets used, in the quote asset."""
+        if not self.pair.has_fixed_costs:
+            return ZERO
+        return sum((amount * prices.get(asset, ZERO) for asset, amount in self.paid_aside(execution).items()), ZERO)
+
+    def paid_aside(self, execution: Execution) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of the markets used, by asset."""
+        sums: dict[Asset, Decimal] = {}
+        if self.pair.has_fixed_costs:
+            for i in execution.fills:
+                cost = self.pair.sides[i].fixed_cost
+                if cost is not None:
+                    sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
+        return sums
+
+    def within(self, target: Decimal, exact_out: bool, least_rate: float, fits: Callable[[Plan], bool]) -> Plan | None:
+        """Plan the largest amount up to a target that a bound on its price or cost allows."""
+        pair, grid = self.pair, self.units.taken if exact_out else self.units.given
+        out = np.empty((len(pair.sides), RESULTS))
+        most, snapped = fill_within(
+            pair.levels, pair.offsets, pair.params, self.bounds.modes, pair.unstarted, least_rate, float(target),
+            exact_out, out,
+        )  # fmt: skip
+        amount = Decimal(most)
+        for candidate in (amount, short_down(Decimal(snapped)), Decimal(repr(snapped))):
+            planned = self.attempt(min(candidate, target), grid, exact_out, fits)
+            if planned is not None:
+                return planned
+        return self.shrink(amount, grid, exact_out, fits)
+
+    def shrink(self, amount: Decimal, grid: Decimal, exact_out: bool, fits: Callable[[Plan], bool]) -> Plan | None:
+        """Give way by ever larger shares until a plan fits, then win back what bisection can."""
+        share = Decimal("1e-16")
+        for _ in range(SHRINKS):
+            planned = self.attempt(amount * (ONE - share), grid, exact_out, fits)
+            if planned is not None:
+                break
+            if share > Decimal("0.4"):
+                amount /= 2
+            else:
+                share *= 4
+        else:
+            return None
+        if share < Decimal("1e-9"):
+            return planned
+        best = planned
+        low, high = planned.target, min(amount, planned.target * 4)
+        for _ in range(SHRINKS):
+            middle = floor_to((low + high) / 2, grid)
+            if middle <= low:
+                break
+            planned = self.attempt(middle, grid, exact_out, fits)
+            if planned is None:
+                high = middle
+            else:
+                best, low = planned, middle
+        return best
+
+    def attempt(self, amount: Decimal, grid: Decimal, exact_out: bool, fits: Callable[[Plan], bool]) -> Plan | None:
+        """Plan an amount on the asset's grid if there is a plan that fits."""
+        amount = floor_to(amount, grid)
+        planned = self.plan(amount, exact_out) if amount > 0 else None
+        return planned if planned is not None and fits(planned) else None
+
+    def feasible(self, amount: Decimal) -> bool:
+        """Say whether an amount of the trade's quantity asset can be planned."""
+        return amount > 0 and self.plan(amount, self.trade.is_exact_out) is not None
+
+    def largest(self, target: Decimal, exact_out: bool) -> Plan | None:
+        """Plan the largest feasible amount up to a target that has no plan itself."""
+        grid = self.units.taken if exact_out else self.units.given
+        amount = largest(lambda probe: self.plan(probe, exact_out) is not None, target, grid)
+        return self.plan(amount, exact_out) if amount > 0 else None
+
+    def without(self, asset: Asset) -> bool:
+        """Stop using markets whose fixed cost is payable in an asset; say whether any was in use."""
+        modes = self.bounds.modes.copy()
+        for i, side in enumerate(self.pair.sides):
+            if side.fixed_cost is not None and side.fixed_cost.asset == asset:
+                modes[i] = OFF
+        changed = bool((modes != self.bounds.modes).any())
+        self.bounds = Bounds(modes, self.bounds.fixed, self.bounds.max_legs, self.units)
+        return changed
+
+    def _prices(self, rate: float) -> dict[Asset, Decimal]:
+        instrument = self.trade.instrument
+        price = 1.0 / rate if self.pair.buys and rate > 0.0 else rate
+        return {instrument.quote: ONE, instrument.base: Decimal(repr(float(price)))}
+
+    def _with_fixed_costs(self, prices: dict[Asset, Decimal], exact_out: bool) -> Bounds:
+        instrument = self.trade.instrument
+        objective = self.trade.gives if exact_out else self.trade.takes
+        fixed = np.zeros(len(self.pair.sides))
+        for i, side in enumerate(self.pair.sides):
+            cost = side.fixed_cost
+            if cost is None:
+                continue
+            if cost.asset not in prices:
+                prices[cost.asset] = self._third_price(cost.asset, instrument.base, instrument.quote, prices)
+            fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
+        return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
+
+    def _third_price(self, asset: Asset, base: Asset, quote: Asset, prices: dict[Asset, Decimal]) -> Decimal:
+        if asset not in self._third_prices:
+            direct = price_of(asset, self._markets, quote)
+            if direct is None:
+                in_base = price_of(asset, self._markets, base)
+                direct = in_base * prices[base] if in_base is not None else ZERO
+            self._third_prices[asset] = short_down(direct)
+        return self._third_prices[asset]

@@ -1,0 +1,238 @@
+"""Solve one trade on the markets of its own pair."""
+
+from collections.abc import Callable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from typing import NoReturn
+
+from app.domain.errors import Infeasible
+from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solver.certificate import certify
+from app.domain.solver.exact import BASIS_POINTS, EXACT, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.pair import Pair, pair_of
+from app.domain.solver.plan import Plan, Planner
+from app.domain.solver.problem import Problem, never
+from app.domain.solver.shortfall import capacities, refuse, refuse_balance, refuse_empty, refuse_price
+from app.domain.solver.sides import Units
+from app.domain.values import DEFAULT_DECIMALS, Amount, plain
+
+REPLANS = 8
+
+
+def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution:
+    """Find the best route now, with its proof. Raises Infeasible, naming the bound and its nearest feasible value.
+
+    `costs` sum exactly to `sends - arrival * receives + fixed` for a buy and to `arrival * sends - receives + fixed`
+    for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
+    """
+    with localcontext(EXACT):
+        return _Solving(problem, should_stop).solve()
+
+
+class _Solving:
+    def __init__(self, problem: Problem, should_stop: Callable[[], bool]) -> None:
+        trade = problem.trade
+        self.trade = trade
+        self.gives, self.takes = trade.gives, trade.takes
+        self.exact_out = trade.is_exact_out
+        self.pair: Pair = pair_of(problem.markets, trade.instrument, self.gives)
+        modes = self.pair.allowed(trade.constraints)
+        if not modes.any():
+            refuse_empty(self.pair, trade)
+        decimals = problem.decimals
+        self.units = Units(
+            unit(decimals.get(self.gives, DEFAULT_DECIMALS)), unit(decimals.get(self.takes, DEFAULT_DECIMALS))
+        )
+        self.planner = Planner(trade, self.pair, modes, self.units, problem.markets, should_stop)
+        self.grid = self.units.taken if self.exact_out else self.units.given
+        round_to = ceil_to if self.exact_out else floor_to
+        self.wanted = round_to(trade.quantity, self.grid)
+        self.arrival = self.pair.arrival_price(trade.constraints)
+        self.binding: list[str] = []
+        self.least_rate = 0.0
+
+    def solve(self) -> Solution:
+        trade = self.trade
+        if self.wanted <= 0:
+            raise Infeasible(
+                f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
+                constraint="quantity",
+                nearest=plain(self.grid),
+            )
+        planned = self._fund(self._first())
+        if trade.limit_price is not None or trade.max_slippage_bps is not None:
+            planned = self._bound_price(planned)
+        return self._state(planned)
+
+    def _first(self) -> Plan:
+        planned = self.planner.plan(self.wanted, self.exact_out)
+        if planned is not None:
+            return planned
+        if not self.trade.constraints.allow_partial:
+            refuse(self.pair, self.trade, self.planner.bounds, self.wanted, self.planner.feasible)
+        held = capacities(self.pair, self.planner.bounds, self.exact_out)
+        if held is not None:
+            most = min(sum(held[: self.planner.bounds.max_legs], ZERO), self.wanted)
+            planned = self.planner.plan(most, self.exact_out) if most > 0 else None
+        if planned is None:
+            planned = self.planner.largest(self.wanted, self.exact_out)
+        if planned is None:
+            refuse(self.pair, self.trade, self.planner.bounds, self.wanted, self.planner.feasible)
+        return planned
+
+    def _fund(self, planned: Plan) -> Plan:
+        balances = self.trade.constraints.balances
+        if not balances:
+            return planned
+        for asset, needed in self.planner.paid_aside(planned.execution).items():
+            held = balances.get(asset)
+            if asset in (self.gives, self.takes) or held is None or needed <= held:
+                continue
+            if not self.planner.without(asset) or not self.planner.bounds.modes.any():
+                refuse_balance(self.trade.constraints, needed, asset)
+            self.binding.append("balances")
+            replanned = self.planner.plan(planned.target, self.exact_out)
+            if replanned is None:
+                refuse_balance(self.trade.constraints, needed, asset)
+            planned = replanned
+        held = balances.get(self.gives)
+        if held is None or self._needs(planned) <= held:
+            return planned
+        if not self.trade.constraints.allow_partial:
+            refuse_balance(self.trade.constraints, self._needs(planned), self.gives)
+        self.binding.append("balances")
+        return self._afford(planned, held)
+
+    def _needs(self, planned: Plan) -> Decimal:
+        return planned.execution.sends + self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
+
+    def _afford(self, planned: Plan, held: Decimal) -> Plan:
+        needed = self._needs(planned)
+
+        def fits(plan: Plan) -> bool:
+            return self._needs(plan) <= held
+
+        for _ in range(REPLANS):
+            aside = self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
+            tender = floor_to(held - aside, self.units.given)
+            if tender <= 0:
+                break
+            paid = self.planner.plan(tender, False)
+            if paid is None:
+                break
+            if fits(paid):
+                if not self.exact_out:
+                    return paid
+                amount = min(paid.execution.receives, self.wanted)
+                bought = self.planner.attempt(amount, self.grid, True, fits)
+                bought = bought or self.planner.shrink(amount, self.grid, True, fits)
+                if bought is not None:
+                    return bought
+                break
+            planned = paid
+        smaller = self.planner.shrink(planned.target, self.grid, self.exact_out, fits)
+        if smaller is None:
+            refuse_balance(self.trade.constraints, needed, self.gives)
+        return smaller
+
+    def _bound_price(self, planned: Plan) -> Plan:
+        trade, buys = self.trade, self.pair.buys
+        bounds: list[tuple[Decimal, str]] = []
+        if trade.limit_price is not None:
+            bounds.append((trade.limit_price, "limit_price"))
+        if trade.max_slippage_bps is not None and self.arrival > 0:
+            share = Decimal(str(trade.max_slippage_bps)) / BASIS_POINTS
+            bounds.append((self.arrival * (ONE + share if buys else ONE - share), "max_slippage_bps"))
+        if not bounds:
+            return planned
+        limit, name = min(bounds) if buys else max(bounds)
+
+        def fits(plan: Plan) -> bool:
+            sends, receives = plan.execution.sends, plan.execution.receives
+            return sends <= limit * receives if buys else receives >= limit * sends
+
+        if fits(planned):
+            return planned
+        if not trade.constraints.allow_partial:
+            self._refuse_price(planned, name)
+        self.binding.append(name)
+        smaller: Plan | None = None
+        if limit > 0:
+            self.least_rate = float(ONE / limit if buys else limit)
+            smaller = self.planner.within(planned.target, self.exact_out, self.least_rate, fits)
+        if smaller is None:
+            tiny = self.planner.shrink(planned.target / 2**20, self.grid, self.exact_out, lambda _: True)
+            self._refuse_price(tiny or planned, name)
+        return smaller
+
+    def _refuse_price(self, planned: Plan, name: str) -> NoReturn:
+        sends, receives = planned.execution.sends, planned.execution.receives
+        with localcontext(STATED) as rounding:
+            rounding.rounding = ROUND_CEILING if self.pair.buys else ROUND_FLOOR
+            price = sends / receives if self.pair.buys else receives / sends
+            rounding.rounding = ROUND_CEILING
+            slippage = self._slippage(sends, receives) if self.arrival else ZERO
+        refuse_price(self.trade, price, slippage, by_limit=name == "limit_price")
+
+    def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
+        if self.pair.buys:
+            return (sends / (self.arrival * receives) - ONE) * BASIS_POINTS
+        return (ONE - receives / (self.arrival * sends)) * BASIS_POINTS
+
+    def _state(self, planned: Plan) -> Solution:
+        trade, pair, execution = self.trade, self.pair, planned.execution
+        gives, takes, arrival = self.gives, self.takes, self.arrival
+        quote = trade.instrument.quote
+        sends, receives = execution.sends, execution.receives
+        legs = []
+        fees = ZERO
+        for i in sorted(execution.fills):
+            side, fill = pair.sides[i], execution.fills[i]
+            legs.append(
+                Leg(
+                    side.market.market_id,
+                    side.market.venue,
+                    0,
+                    Amount(gives, fill.sends),
+                    Amount(takes, fill.receives),
+                    ratio(fill.sends, fill.receives) if pair.buys else ratio(fill.receives, fill.sends),
+                    fill.limit_price,
+                    Amount(side.fee_asset, fill.fee),
+                )
+            )
+            fees += fill.fee if side.fee_asset == quote else fill.fee * arrival
+        fixed = self.planner.fixed_cost(execution, planned.prices)
+        lost = sends - arrival * receives if pair.buys else arrival * sends - receives
+        complete = planned.target == self.wanted
+        residual = self.wanted - sends if complete and not self.exact_out else ZERO
+        limited = self.least_rate if not complete else 0.0
+        tender = planned.target if not (self.exact_out and complete) else self.wanted
+        certificate = certify(
+            pair, planned.relaxed, tender, planned.value, self.exact_out, self.planner.bounds.max_legs, limited
+        )
+        return Solution(
+            Amount(gives, sends),
+            Amount(takes, receives),
+            ratio(sends, receives) if pair.buys else ratio(receives, sends),
+            arrival,
+            float(self._slippage(sends, receives)) if arrival else 0.0,
+            {gives: residual} if residual else {},
+            Costs(fees, lost - fees, fixed, quote),
+            (Slice(None, min(receives, self.wanted) if self.exact_out else sends, False, tuple(legs)),),
+            ScheduleCost(lost + fixed, ZERO),
+            certificate,
+            self._explain(planned),
+        )
+
+    def _explain(self, planned: Plan) -> Explanation:
+        trade = self.trade
+        names = list(self.binding)
+        if planned.relaxed.legs > self.planner.bounds.max_legs:
+            names.append("max_legs")
+        modes = self.planner.bounds.modes
+        if modes is not self.pair.free:
+            names += excluded_names(self.pair, trade.constraints, modes, planned.relaxed.rate)
+        alternatives: tuple[Alternative, ...] = ()
+        if planned.alone is not None:
+            alternatives = (alternative(trade, planned.alone[0], planned.alone[1], planned.value),)
+        return Explanation(alternatives, tuple(dict.fromkeys(names)), planned.prices)

@@ -1,0 +1,221 @@
+"""Ticks, and the one-second bars they add up to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+
+from app.infra.db import Connection
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class NewTick:
+    """A tick about to be stored; the order of the fields is the order in which rows are locked."""
+
+    instrument: str
+    source: str
+    at: datetime
+    tick_id: str
+    price: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTick:
+    """One tick."""
+
+    at: datetime
+    source: str
+    tick_id: str
+    price: float
+    size: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBar:
+    """One bar of any interval."""
+
+    start: datetime
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    notional: float
+    count: int
+    first_at: datetime
+    last_at: datetime
+
+
+# Only ticks that are new reach the bars, and rows are locked in one order everywhere, so that concurrent batches
+# never wait for each other in a circle. Of ticks at one time the price decides, as in app/domain/bars.py.
+_ADD = """
+WITH added AS (
+  INSERT INTO lake.price (instrument, source, at, tick_id, price, size)
+  SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::float8[], $6::float8[])
+  ON CONFLICT (instrument, source, at, tick_id) DO NOTHING
+  RETURNING instrument, at, price, size
+), seconds AS (
+  SELECT instrument, date_trunc('second', at) AS start,
+         (array_agg(price ORDER BY at, price))[1] AS open, max(price) AS high, min(price) AS low,
+         (array_agg(price ORDER BY at DESC, price DESC))[1] AS close,
+         sum(size) AS volume, sum(price * size) AS notional, count(*)::int AS count, sum(price) AS price_sum,
+         min(at) AS first_at, max(at) AS last_at
+  FROM added GROUP BY 1, 2 ORDER BY 1, 2
+), merged AS (
+  INSERT INTO lake.bar AS b
+    (instrument, start, open, high, low, close, volume, notional, count, price_sum, first_at, last_at)
+  SELECT * FROM seconds
+  ON CONFLICT (instrument, start) DO UPDATE SET
+    open = CASE WHEN (excluded.first_at, excluded.open) < (b.first_at, b.open) THEN excluded.open ELSE b.open END,
+    high = greatest(b.high, excluded.high),
+    low = least(b.low, excluded.low),
+    close = CASE WHEN (excluded.last_at, excluded.close) > (b.last_at, b.close) THEN excluded.close ELSE b.close END,
+    volume = b.volume + excluded.volume,
+    notional = b.notional + excluded.notional,
+    count = b.count + excluded.count,
+    price_sum = b.price_sum + excluded.price_sum,
+    first_at = least(b.first_at, excluded.first_at),
+    last_at = greatest(b.last_at, excluded.last_at),
+    known_at = now()
+  RETURNING 1
+)
+SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM merged)
+"""
+
+# The index has the source before the time: each source is walked on its own, and skipped to without reading its rows.
+_TICKS = """
+WITH RECURSIVE sources AS (
+  (SELECT source FROM lake.price WHERE instrument = $1 ORDER BY source LIMIT 1)
+  UNION ALL
+  SELECT (SELECT p.source FROM lake.price p WHERE p.instrument = $1 AND p.source > s.source ORDER BY p.source LIMIT 1)
+  FROM sources s WHERE s.source IS NOT NULL
+)
+SELECT t.at, t.source, t.tick_id, t.price, t.size
+FROM sources s CROSS JOIN LATERAL (
+  SELECT at, source, tick_id, price, size FROM lake.price
+  WHERE instrument = $1 AND source = s.source AND at >= $2 AND at < $3
+    AND ($4::timestamptz IS NULL OR (at {after_or_at} $4 AND (at, source, tick_id) {after} ($4, $5::text, $6::text)))
+  ORDER BY at {order}, tick_id {order} LIMIT $7
+) t
+WHERE s.source IS NOT NULL AND ($8::text IS NULL OR s.source = $8)
+ORDER BY t.at {order}, t.source {order}, t.tick_id {order} LIMIT $7
+"""
+_TICKS_DOWN = _TICKS.format(after="<", after_or_at="<=", order="DESC")
+_TICKS_UP = _TICKS.format(after=">", after_or_at=">=", order="ASC")
+
+# An interval has at most one bar per second: so many bars surely hold the wanted intervals, the last perhaps in part.
+_BARS = """
+SELECT to_timestamp(floor(extract(epoch FROM start) / $4::int) * $4::int) AS start,
+       (array_agg(open ORDER BY first_at, open))[1], max(high), min(low),
+       (array_agg(close ORDER BY last_at DESC, close DESC))[1],
+       sum(volume), sum(notional), sum(count)::bigint, min(first_at), max(last_at)
+FROM (
+  SELECT * FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3
+  ORDER BY start {order} LIMIT $5::bigint * $4::int
+) seconds
+GROUP BY 1 ORDER BY 1 {order} LIMIT $5
+"""
+_BARS_DOWN = _BARS.format(order="DESC")
+_BARS_UP = _BARS.format(order="ASC")
+
+_LATEST = """
+SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
+  SELECT array_agg(extract(epoch FROM start)::float8 ORDER BY start), array_agg(open ORDER BY start),
+         array_agg(high ORDER BY start), array_agg(low ORDER BY start), array_agg(close ORDER BY start),
+         array_agg(volume ORDER BY start), array_agg(notional ORDER BY start),
+         array_agg(count::float8 ORDER BY start), array_agg(extract(epoch FROM last_at)::float8 ORDER BY start)
+  FROM (
+    SELECT * FROM lake.bar WHERE instrument = name AND start <= $2 ORDER BY start DESC LIMIT $3
+  ) latest
+) s
+"""
+
+_KNOWN_THEN = """
+SELECT date_trunc('second', at) AS start, (array_agg(price ORDER BY at, price))[1], max(price), min(price),
+       (array_agg(price ORDER BY at DESC, price DESC))[1], sum(size), sum(price * size), count(*)::int, max(at)
+FROM lake.price WHERE instrument = $1 AND source IN (
+  WITH RECURSIVE sources AS (
+    (SELECT source FROM lake.price WHERE instrument = $1 ORDER BY source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT p.source FROM lake.price p WHERE p.instrument = $1 AND p.source > s.source ORDER BY p.source LIMIT 1)
+    FROM sources s WHERE s.source IS NOT NULL
+  ) SELECT source FROM sources
+) AND at >= $2 AND at <= $3 AND known_at <= $3
+GROUP BY 1 ORDER BY 1
+"""
+
+
+async def add(connection: Connection, ticks: Sequence[NewTick]) -> int:
+    """Store ticks, sorted ones, and merge the new ones into the bars; answers how many were new."""
+    row = await connection.fetchrow(
+        _ADD,
+        [tick.instrument for tick in ticks],
+        [tick.source for tick in ticks],
+        [tick.at for tick in ticks],
+        [tick.tick_id for tick in ticks],
+        [tick.price for tick in ticks],
+        [tick.size for tick in ticks],
+    )
+    assert row is not None
+    return int(row[0])
+
+
+async def ticks(
+    connection: Connection,
+    instrument: str,
+    *,
+    begin: datetime,
+    end: datetime,
+    source: str | None,
+    after: tuple[datetime, str, str] | None,
+    limit: int,
+    newest_first: bool,
+) -> list[StoredTick]:
+    """Read ticks of [begin, end) behind a place (time, source, id)."""
+    rows = await connection.fetch(
+        _TICKS_DOWN if newest_first else _TICKS_UP,
+        instrument,
+        begin,
+        end,
+        *(after or (None, None, None)),
+        limit,
+        source,
+    )
+    return [StoredTick(*row) for row in rows]
+
+
+async def bars(
+    connection: Connection,
+    instrument: str,
+    *,
+    interval_s: int,
+    begin: datetime,
+    end: datetime,
+    limit: int,
+    newest_first: bool,
+) -> list[StoredBar]:
+    """Add up bars of [begin, end), both on the interval's grid, to longer ones."""
+    rows = await connection.fetch(_BARS_DOWN if newest_first else _BARS_UP, instrument, begin, end, interval_s, limit)
+    return [StoredBar(*row) for row in rows]
+
+
+async def latest(
+    connection: Connection, instruments: Sequence[str], *, until: datetime, limit: int
+) -> list[asyncpg.Record]:
+    """Read the latest one-second bars of each instrument: its name, then the columns of `Bars` as arrays."""
+    return await connection.fetch(_LATEST, list(instruments), until, limit)
+
+
+async def known_then(
+    connection: Connection, instrument: str, *, as_of: datetime, window: timedelta
+) -> list[tuple[Any, ...]]:
+    """Add up the ticks that were known at a moment to one-second bars, in the columns of `BAR_COLUMNS`."""
+    return [tuple(row) for row in await connection.fetch(_KNOWN_THEN, instrument, as_of - window, as_of)]
+
+
+async def has_any(connection: Connection, instrument: str) -> bool:
+    """Say whether any price of an instrument was ever stored."""
+    return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM lake.bar WHERE instrument = $1)", instrument))

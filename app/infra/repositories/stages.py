@@ -1,0 +1,169 @@
+"""How a stage commits: fence, move the route, store its row, say its events, queue what follows. One statement."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from app.domain.claim import Claim
+from app.domain.event import EventType, Stage, source_of
+from app.domain.route import RouteStatus
+from app.infra.db import Connection
+from app.infra.ids import new_id
+from app.infra.repositories.deliveries import WORK_CHANNEL
+
+SAID = "said"
+"""Notified with every commit that says events, for those who stream them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one stage did for one route; `row` holds the columns of its warehouse row."""
+
+    claim: Claim
+    status: RouteStatus
+    events: tuple[EventType, ...]
+    data: str
+    row: tuple[Any, ...]
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A route that a stage moved."""
+
+    route_id: UUID
+    status: RouteStatus
+    revision: int
+    created_at: datetime
+
+
+FROM_STATUS = {
+    Stage.FEATURES: RouteStatus.DATA_READY,
+    Stage.INFERENCE: RouteStatus.FEATURES_READY,
+    Stage.SOLVE: RouteStatus.INFERENCE_READY,
+}
+
+_STORE = {
+    Stage.FEATURES: """
+  INSERT INTO warehouse.feature (route_id, instrument, event_at, schema_hash, market, request, compute_ms)
+  SELECT m.id, x.instrument, x.event_at, x.schema_hash, x.market::float8[], x.request::float8[], x.compute_ms
+  FROM moved m JOIN (
+    SELECT * FROM unnest($14::text[], $15::timestamptz[], $16::text[], $17::text[], $18::text[], $19::float8[])
+      WITH ORDINALITY AS t(instrument, event_at, schema_hash, market, request, compute_ms, n)) x ON x.n = m.n
+  ON CONFLICT (route_id) DO UPDATE SET market = excluded.market, request = excluded.request
+""",
+    Stage.INFERENCE: """
+  INSERT INTO warehouse.forecast (route_id, document, compute_ms)
+  SELECT m.id, x.document, x.compute_ms
+  FROM moved m JOIN (
+    SELECT * FROM unnest($14::json[], $15::float8[]) WITH ORDINALITY AS t(document, compute_ms, n)) x ON x.n = m.n
+  ON CONFLICT (route_id) DO UPDATE SET document = excluded.document
+""",
+    Stage.SOLVE: """
+  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
+  SELECT m.id, m.revision, x.snapshot_id, x.document,
+         (x.timings::jsonb || jsonb_build_object('total',
+           round((extract(epoch FROM clock_timestamp() - m.created_at) * 1000)::numeric, 3)))::json
+  FROM moved m JOIN (
+    SELECT * FROM unnest($14::uuid[], $15::json[], $16::json[])
+      WITH ORDINALITY AS t(snapshot_id, document, timings, n)) x ON x.n = m.n
+  WHERE m.status = 'ready'
+""",
+}
+
+
+def _statement(stage: Stage) -> str:
+    return f"""
+WITH input AS (
+  SELECT * FROM unnest($1::bigint[], $2::int[], $3::uuid[], $4::text[], $5::json[], $6::json[], $7::int[])
+    WITH ORDINALITY AS t(position, token, route_id, status, data, reason, size, n)
+), fenced AS (
+  UPDATE lake.delivery d SET state = 1, owner = NULL FROM input i
+  WHERE d.position = i.position AND d.claims = i.token AND d.state = 0
+  RETURNING d.position
+), moved AS (
+  UPDATE lake.route r
+  SET status = i.status, event_count = r.event_count + i.size, revision = r.revision + (i.status = 'ready')::int,
+      reason = i.reason, updated_at = now(),
+      expires_at = CASE WHEN i.status = 'ready'
+        THEN now() + make_interval(secs => (r.trade->>'ttl_s')::float8) ELSE r.expires_at END,
+      horizon_ends_at = CASE WHEN i.status = 'ready'
+        THEN now() + make_interval(secs => greatest((r.trade->>'ttl_s')::float8,
+                                                    (r.trade->'schedule'->>'horizon_s')::float8))
+        ELSE r.horizon_ends_at END
+  FROM input i JOIN fenced f ON f.position = i.position
+  WHERE r.id = i.route_id AND r.status = '{FROM_STATUS[stage]}'
+  RETURNING r.id, r.program, r.event_count, r.revision, r.traceparent, r.created_at, i.status, i.data, i.size, i.n
+), stored AS ({_STORE[stage]}
+), said AS (
+  INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
+  SELECT '{source_of(stage)}', e.id, e.type, m.id, m.event_count - m.size + e.k, m.program,
+         CASE WHEN e.k = m.size THEN m.status ELSE '{FROM_STATUS[stage]}' END,
+         CASE WHEN e.k = m.size THEN m.revision ELSE 0 END, m.data, m.traceparent
+  FROM moved m JOIN unnest($8::text[], $9::text[], $10::int[], $11::int[]) AS e(id, type, n, k) ON e.n = m.n
+  ORDER BY m.n, e.k
+  RETURNING source, id, type, route_id, position
+), queued AS (
+  INSERT INTO lake.delivery (consumer, source, event_id, route_id)
+  SELECT c.consumer, s.source, s.id, s.route_id
+  FROM said s JOIN unnest($12::text[], $13::text[]) AS c(type, consumer) ON c.type = s.type
+  ORDER BY s.position
+)
+SELECT m.id, m.status, m.revision, m.created_at,
+       (SELECT count(pg_notify('{WORK_CHANNEL}', w)) FROM (SELECT unnest($13::text[]) UNION SELECT '{SAID}') AS q(w))
+FROM moved m
+"""
+
+
+_STATEMENTS = {stage: _statement(stage) for stage in _STORE}
+
+
+async def advance(
+    connection: Connection, stage: Stage, steps: Sequence[Step], consumers: Mapping[str, str]
+) -> list[Moved]:
+    """Commit what a stage did; routes that moved on meanwhile, and claims whose lease ran out, are left alone."""
+    events = [
+        (str(new_id()), event, n, k)
+        for n, step in enumerate(steps, start=1)
+        for k, event in enumerate(step.events, start=1)
+    ]
+    said = {event for _, event, _, _ in events}
+    triggers = {event: consumer for event, consumer in consumers.items() if event in said}
+    rows = await connection.fetch(
+        _STATEMENTS[stage],
+        [step.claim.position for step in steps],
+        [step.claim.token for step in steps],
+        [step.claim.route_id for step in steps],
+        [step.status for step in steps],
+        [step.data for step in steps],
+        [step.reason for step in steps],
+        [len(step.events) for step in steps],
+        *(list(column) for column in zip(*events, strict=True)),
+        list(triggers.keys()),
+        list(triggers.values()),
+        *(list(column) for column in zip(*(step.row for step in steps), strict=True)),
+    )
+    return [Moved(row[0], RouteStatus(row[1]), row[2], row[3]) for row in rows]
+
+
+_INPUTS = {
+    Stage.FEATURES: "SELECT r.id, r.trade, r.snapshot_id FROM lake.route r WHERE r.id = ANY($1::uuid[])",
+    Stage.INFERENCE: """
+SELECT r.id, r.trade, r.snapshot_id, f.market, f.request, f.event_at, f.schema_hash, f.compute_ms
+FROM lake.route r JOIN warehouse.feature f ON f.route_id = r.id WHERE r.id = ANY($1::uuid[])
+""",
+    Stage.SOLVE: """
+SELECT r.id, r.trade, r.snapshot_id, r.created_at, p.document AS forecast, f.compute_ms AS features_ms,
+       p.compute_ms AS inference_ms
+FROM lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id
+WHERE r.id = ANY($1::uuid[])
+""",
+}
+
+
+async def inputs(connection: Connection, stage: Stage, route_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Read what a stage works on; a route without the row of the stage before is missing."""
+    rows = await connection.fetch(_INPUTS[stage], list(route_ids))
+    return {row["id"]: dict(row) for row in rows}

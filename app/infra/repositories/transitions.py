@@ -1,0 +1,188 @@
+"""Moves of a route outside its stages: cancelled, filled, expired, failed."""
+
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app.domain.event import API_SOURCE, RELAY, SWEEPER_SOURCE, EventType, Stage, source_of
+from app.domain.route import PENDING, RouteStatus
+from app.infra.db import Connection
+from app.infra.ids import new_id
+from app.infra.repositories.deliveries import WORK_CHANNEL
+from app.infra.repositories.stages import SAID
+
+
+@dataclass(frozen=True, slots=True)
+class RouteState:
+    """What a move depends on, read under the route's lock."""
+
+    id: UUID
+    program: str
+    status: RouteStatus
+    revision: int
+    trade: dict[str, Any]
+    horizon_ends_at: datetime | None
+
+
+async def lock(connection: Connection, route_id: UUID) -> RouteState | None:
+    """Read a route and keep others from moving it until this transaction ends."""
+    row = await connection.fetchrow(
+        "SELECT id, program, status, revision, trade, horizon_ends_at FROM lake.route WHERE id = $1 FOR UPDATE",
+        route_id,
+    )
+    return None if row is None else _state(row)
+
+
+def _state(row: asyncpg.Record) -> RouteState:
+    return RouteState(row[0], row[1], RouteStatus(row[2]), row[3], json.loads(row[4]), row[5])
+
+
+_MOVE = f"""
+WITH moved AS (
+  UPDATE lake.route r
+  SET status = $2, event_count = r.event_count + 1, reason = coalesce($7::json, r.reason),
+      late_fills = r.late_fills + $8, updated_at = now()
+  WHERE r.id = ANY($1::uuid[])
+  RETURNING r.id, r.program, r.event_count, r.revision, r.traceparent
+), said AS (
+  INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
+  SELECT $3, e.id, $4, m.id, m.event_count, m.program, $2, m.revision,
+         (jsonb_build_object('route_id', m.id) || $6::jsonb)::json, m.traceparent
+  FROM moved m JOIN unnest($1::uuid[], $5::text[]) AS e(route_id, id) ON e.route_id = m.id
+  RETURNING source, id, route_id
+), relayed AS (
+  INSERT INTO lake.delivery (consumer, source, event_id, route_id)
+  SELECT '{RELAY}', source, id, route_id FROM said WHERE $9
+)
+SELECT count(pg_notify('{WORK_CHANNEL}', w)) FROM unnest(ARRAY['{SAID}', CASE WHEN $9 THEN '{RELAY}' END]) AS q(w)
+WHERE w IS NOT NULL
+"""
+
+
+async def move(
+    connection: Connection,
+    routes: Sequence[UUID],
+    status: RouteStatus,
+    event: EventType,
+    *,
+    source: str = API_SOURCE,
+    data: dict[str, Any] | None = None,
+    reason: dict[str, Any] | None = None,
+    late_fills: int = 0,
+    relay: bool = False,
+) -> None:
+    """Give locked routes a status and say so."""
+    await connection.execute(
+        _MOVE,
+        list(routes),
+        status,
+        source,
+        event,
+        [str(new_id()) for _ in routes],
+        json.dumps(data or {}),
+        None if reason is None else json.dumps(reason),
+        late_fills,
+        relay,
+    )
+
+
+async def fail(connection: Connection, route_id: UUID, *, stage: Stage, code: str, detail: str) -> None:
+    """End a route that a stage gave up on, unless it ended otherwise meanwhile."""
+    state = await lock(connection, route_id)
+    if state is not None and state.status in PENDING:
+        reason = {"code": code, "stage": stage, "detail": detail}
+        await move(
+            connection,
+            [route_id],
+            RouteStatus.FAILED,
+            EventType.ROUTE_FAILED,
+            source=source_of(stage),
+            data={"status": RouteStatus.FAILED, **reason},
+            reason=reason,
+        )
+
+
+async def due(connection: Connection, status: RouteStatus, column: str, *, limit: int) -> list[UUID]:
+    """Lock routes of a status whose `expires_at` or `horizon_ends_at` has passed."""
+    assert column in ("expires_at", "horizon_ends_at")
+    rows = await connection.fetch(
+        f"""
+        SELECT id FROM lake.route
+        WHERE status = $1 AND status IN ('ready','executing') AND {column} < now()
+        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        status,
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+async def overdue(connection: Connection, statuses: Collection[RouteStatus], *, limit: int) -> list[UUID]:
+    """Lock unsettled routes whose time ran out before they were solved."""
+    rows = await connection.fetch(
+        """
+        SELECT id FROM lake.route
+        WHERE status IN ('requested','data_ready','features_ready','inference_ready')
+          AND status = ANY($1) AND expires_at < now()
+        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+        """,
+        list(statuses),
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+_CONFIRM = f"""
+WITH confirmed AS (
+  UPDATE warehouse.solution s SET is_confirmed = true
+  FROM (SELECT route_id, revision FROM warehouse.solution WHERE NOT is_confirmed
+        ORDER BY route_id LIMIT $1 FOR UPDATE SKIP LOCKED) due
+  WHERE s.route_id = due.route_id AND s.revision = due.revision
+  RETURNING s.route_id, s.revision
+), moved AS (
+  UPDATE lake.route r SET event_count = r.event_count + 1
+  FROM confirmed c WHERE r.id = c.route_id
+  RETURNING r.id, r.program, r.event_count, r.status, r.revision, r.traceparent, c.revision AS confirmed
+), said AS (
+  INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
+  SELECT '{SWEEPER_SOURCE}', m.id || '/' || m.confirmed, '{EventType.ROUTE_EXISTS}', m.id, m.event_count, m.program,
+         m.status, m.revision, json_build_object('route_id', m.id, 'revision', m.confirmed), m.traceparent
+  FROM moved m
+  RETURNING source, id, route_id
+), relayed AS (
+  INSERT INTO lake.delivery (consumer, source, event_id, route_id)
+  SELECT '{RELAY}', source, id, route_id FROM said WHERE $2
+)
+SELECT id, (SELECT pg_notify('{WORK_CHANNEL}', '{SAID}')) FROM moved
+"""
+
+
+async def confirm_solutions(connection: Connection, *, limit: int, relay: bool) -> int:
+    """Say of each new solution that it was found in the warehouse."""
+    return len(await connection.fetch(_CONFIRM, limit, relay))
+
+
+async def orphans(connection: Connection, *, older_than_s: float, limit: int) -> list[tuple[str, str, str, UUID]]:
+    """Find unsettled routes that no consumer has anything open for: (type, source, event id, route) to queue again."""
+    rows = await connection.fetch(
+        """
+        SELECT e.type, e.source, e.id, r.id
+        FROM lake.route r
+        CROSS JOIN LATERAL (
+          SELECT type, source, id FROM lake.event
+          WHERE route_id = r.id AND type LIKE '%.insertion_ok' ORDER BY seq DESC LIMIT 1
+        ) e
+        WHERE r.status IN ('requested','data_ready','features_ready','inference_ready')
+          AND r.updated_at < now() - make_interval(secs => $1)
+          AND NOT EXISTS (SELECT FROM lake.delivery d WHERE d.source = e.source AND d.event_id = e.id AND d.state = 0)
+        LIMIT $2
+        """,
+        older_than_s,
+        limit,
+    )
+    return [(row[0], row[1], row[2], row[3]) for row in rows]

@@ -1,0 +1,15 @@
+"""The HTTP application."""
+
+from fastapi import FastAPI
+
+from app.config import Settings
+from app.routers import jobs, markets, prices, quotes, routes, stream
+from app.routers.edge import ServicesFactory, assemble
+
+ROUTERS = (quotes.router, routes.router, stream.router, markets.router, prices.router, jobs.router)
+"""In the order of their traffic."""
+
+
+def create_app(settings: Settings, services_factory: ServicesFactory) -> FastAPI:
+    """Build the application; nothing is opened before it starts."""
+    return assemble(settings, services_factory, ROUTERS)

@@ -1,0 +1,6 @@
+"""The tables of the lake and the warehouse."""
+
+from app.models import event, market, program, route, warehouse
+from app.models.base import LAKE, WAREHOUSE, metadata
+
+__all__ = ["LAKE", "WAREHOUSE", "event", "market", "metadata", "program", "route", "warehouse"]

@@ -1,0 +1,169 @@
+"""The AsyncAPI document: the WebSocket, and the topics with their events."""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import orjson
+
+from app.domain.event import TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.telemetry import Level
+
+_SCHEMAS = "app.services.event_schemas"
+_SOCKET_CHANNELS = ("routes", "quotes", "prices", "forecasts", "events")
+_FRAMES = ("subscribed", "unsubscribed", "snapshot", "update", "heartbeat", "pong", "error", "closing")
+
+
+@cache
+def asyncapi_document(version: str) -> bytes:
+    """Write the document from the event types and the JSON schemas of their payloads."""
+    messages = {name: _event(name) for name in EventType}
+    return orjson.dumps(
+        {
+            "asyncapi": "3.0.0",
+            "info": {
+                "title": "solver-api",
+                "version": version,
+                "description": "What is said over the WebSocket and on the topics.",
+            },
+            "defaultContentType": "application/json",
+            "channels": {
+                "stream": {
+                    "address": "/v1/stream",
+                    "description": "Authenticate with the Authorization header or an `auth` frame, then subscribe.",
+                    "messages": {"request": {"$ref": "#/components/messages/request"},
+                                 "frame": {"$ref": "#/components/messages/frame"}},
+                    "bindings": {"ws": {"method": "GET"}},
+                },
+                "routeEvents": {
+                    "address": TOPIC_ROUTE_EVENTS,
+                    "description": "CloudEvents 1.0, ordered by `subject`, the route id.",
+                    "messages": {_key(name): {"$ref": f"#/components/messages/{_key(name)}"} for name in messages},
+                },
+                "routeLogs": {
+                    "address": TOPIC_ROUTE_LOGS,
+                    "description": "What the service says of itself, level WARNING and above.",
+                    "messages": {"log": {"$ref": "#/components/messages/log"}},
+                },
+            },
+            "operations": {
+                "request": _operation("receive", "stream", "request", "A client asks"),
+                "push": _operation("send", "stream", "frame", "The service answers and pushes"),
+                "sayEvent": {"action": "send", "channel": {"$ref": "#/channels/routeEvents"},
+                             "summary": "Each step of each route"},
+                "requestRoute": _operation(
+                    "receive", "routeEvents", _key(EventType.ROUTE_REQUESTED), "A program asks for a route"
+                ),
+                "sayLog": _operation("send", "routeLogs", "log", "The log"),
+            },
+            "components": {
+                "messages": {
+                    "request": {"summary": "What a client sends", "payload": _REQUEST},
+                    "frame": {"summary": "What the service sends", "payload": _FRAME},
+                    "log": {"summary": "One log record", "payload": _LOG},
+                    **{_key(name): message for name, message in messages.items()},
+                },
+                "schemas": _payload_schemas(),
+            },
+        }
+    )  # fmt: skip
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "_")
+
+
+def _operation(action: str, channel: str, message: str, summary: str) -> dict[str, Any]:
+    return {
+        "action": action,
+        "channel": {"$ref": f"#/channels/{channel}"},
+        "messages": [{"$ref": f"#/channels/{channel}/messages/{message}"}],
+        "summary": summary,
+    }
+
+
+def _payload_schemas() -> dict[str, Any]:
+    folder = resources.files(_SCHEMAS.rpartition(".")[0]).joinpath(_SCHEMAS.rpartition(".")[2])
+    if not folder.is_dir():
+        return {}
+    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
+    return {file.name.removesuffix(".json").replace(".", "_"): orjson.loads(file.read_bytes()) for file in files}
+
+
+def _event(name: str) -> dict[str, Any]:
+    stem = name.split(".", 1)[0]
+    newest = max((key for key in _payload_schemas() if key.rpartition("_v")[0] == stem), default=None)
+    data = {"$ref": f"#/components/schemas/{newest}"} if newest else {"type": "object"}
+    return {
+        "name": name,
+        "contentType": "application/cloudevents+json",
+        "payload": {
+            "type": "object",
+            "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
+            "properties": {
+                "specversion": {"const": "1.0"},
+                "id": {"type": "string", "description": "unique per source"},
+                "source": {"type": "string", "description": "the component or program"},
+                "type": {"const": str(name)},
+                "subject": {"type": "string", "description": "the route id, which is the ordering key"},
+                "time": {"type": "string", "format": "date-time"},
+                "datacontenttype": {"const": "application/json"},
+                "dataschema": {"type": "string"},
+                "traceparent": {"type": "string"},
+                "data": data,
+            },
+        },
+    }
+
+
+_REQUEST: dict[str, Any] = {
+    "type": "object",
+    "required": ["op"],
+    "properties": {
+        "op": {"enum": ["auth", "subscribe", "unsubscribe", "ping"]},
+        "token": {"type": "string", "description": "of `auth`: the key"},
+        "channel": {"enum": list(_SOCKET_CHANNELS)},
+        "subscription": {"type": "string", "description": "of `unsubscribe`"},
+        "route_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
+        "all": {"type": "boolean", "description": "every route of the program"},
+        "cursor": {"type": "string", "description": "of `all`: where to resume"},
+        "from": {
+            "type": "object",
+            "description": "where to resume each route",
+            "properties": {
+                "epoch": {"type": "string"},
+                "seq": {"type": "object", "additionalProperties": {"type": "integer"}},
+            },
+        },
+        "trade": {"type": "object", "description": "of `quotes`: as in POST /v1/quotes"},
+        "min_improvement_bps": {"type": "number"},
+    },
+    "examples": [
+        {"op": "subscribe", "channel": "routes", "route_ids": ["01890a5d-ac96-774b-bcce-b302099a8057"]},
+    ],
+}
+_FRAME: dict[str, Any] = {
+    "type": "object",
+    "required": ["type"],
+    "properties": {
+        "type": {"enum": list(_FRAMES)},
+        "channel": {"enum": list(_SOCKET_CHANNELS)},
+        "subscription": {"type": "string"},
+        "route_id": {"type": "string", "format": "uuid"},
+        "epoch": {"type": "string", "description": "changes when the store was restored"},
+        "seq": {"type": "integer", "description": "1, 2, 3… per route without a gap"},
+        "cursor": {"type": "string", "description": "resumes `all`"},
+        "recovered": {"type": "boolean", "description": "false: what was missed could not be replayed"},
+        "data": {"description": "the route, the quote or the event"},
+    },
+}
+_LOG: dict[str, Any] = {
+    "type": "object",
+    "required": ["at", "level", "event"],
+    "properties": {
+        "at": {"type": "string", "format": "date-time"},
+        "level": {"enum": [level.name for level in Level]},
+        "event": {"type": "string"},
+        "trace_id": {"type": "string"},
+    },
+}

@@ -1,0 +1,153 @@
+"""What operations ask of a request: who sent it, and what is in its body."""
+
+import json
+import math
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar, cast
+
+import orjson
+from fastapi import Depends
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+
+from app.domain.errors import FieldError, Invalid, TooLarge, Unauthenticated
+from app.services.access import Identity, Scope
+from app.services.container import Services
+from app.services.schemas.trade import field_errors
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+ParsedT = TypeVar("ParsedT")
+_JSON = b"application/json"
+
+
+def services(request: Request) -> Services:
+    """Find the use cases of this process."""
+    return cast(Services, request.scope["app"].state.services)
+
+
+async def identity(request: Request) -> Identity:
+    """Find the program that sent a request and count it. Raises Unauthenticated, RateLimited, Unavailable."""
+    token = bearer_token(_authorization(request))
+    if token is None:
+        raise Unauthenticated("send `Authorization: Bearer <key>`; `solver keys create` makes a key")
+    access = request.scope["app"].state.services.access
+    found: Identity = await access.authenticate(token)
+    if not found.unlimited:
+        request.scope["state"]["allowance"] = await access.spend(found)
+    return found
+
+
+def bearer_token(header: str | None) -> str | None:
+    """Take the key out of an Authorization header, if it has one."""
+    scheme, _, token = (header or "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _authorization(request: Request) -> str | None:
+    for name, value in request.scope["headers"]:
+        if name == b"authorization":
+            return cast(bytes, value).decode("latin-1")
+    return None
+
+
+def require(scope: Scope) -> Callable[[Request], Awaitable[Identity]]:
+    """Make a dependency that lets only keys with a scope pass. It raises Forbidden."""
+
+    async def check(request: Request) -> Identity:
+        found = await identity(request)
+        found.require(scope)
+        return found
+
+    return check
+
+
+AnyProgram = Annotated[Identity, Depends(identity)]
+Trader = Annotated[Identity, Depends(require(Scope.TRADE))]
+MarketWriter = Annotated[Identity, Depends(require(Scope.MARKET))]
+Trainer = Annotated[Identity, Depends(require(Scope.TRAIN))]
+Administrator = Annotated[Identity, Depends(require(Scope.ADMIN))]
+
+
+async def body(request: Request, model: type[ModelT]) -> tuple[ModelT, Any]:
+    """Read a body of ordinary size: as a message, and as the JSON it was. Raises Invalid, TooLarge."""
+    raw = await read(request, request.scope["app"].state.services.settings.limits.body_bytes)
+    return _validated(raw, model.model_validate_json), _parsed(raw)
+
+
+async def batch(request: Request, model: type[ModelT]) -> ModelT:
+    """Read the body of an operation that takes many things at once. Raises Invalid, TooLarge."""
+    raw = await read(request, request.scope["app"].state.services.settings.limits.batch_body_bytes)
+    return _validated(raw, model.model_validate_json)
+
+
+async def adapted(request: Request, adapter: TypeAdapter[ParsedT], *, is_batch: bool = False) -> ParsedT:
+    """Read a body that is no single model, such as a union. Raises Invalid, TooLarge."""
+    limits = request.scope["app"].state.services.settings.limits
+    raw = await read(request, limits.batch_body_bytes if is_batch else limits.body_bytes)
+    return _validated(raw, adapter.validate_json)
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """Read a body of JSON up to a limit of bytes, however it is sent. Raises TooLarge."""
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            if value.partition(b";")[0].strip().lower() != _JSON:
+                raise HTTPException(415, "send JSON with `Content-Type: application/json`")
+        elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
+            raise _too_large(limit)
+    receive = request.receive
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        content: bytes = message.get("body", b"")
+        if len(content) > limit:
+            raise _too_large(limit)
+        return content
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise _too_large(limit)
+        parts.append(part)
+        if not message.get("more_body"):
+            return b"".join(parts)
+        message = await receive()
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is over {limit} bytes; send it in parts")
+
+
+def _validated(raw: bytes, validate: Callable[[bytes], ParsedT]) -> ParsedT:
+    try:
+        message = validate(raw)
+    except ValidationError as error:
+        found = field_errors(error)
+        is_json = all(item["type"] != "json_invalid" for item in error.errors(include_url=False, include_input=False))
+        raise Invalid("the body is not valid" if is_json else "the body is not JSON", found) from error
+    # Fields of free form accept what JSON does not have.
+    if b"NaN" in raw or b"Infinity" in raw:
+        _parsed(raw)
+    return message
+
+
+def _parsed(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        refused = _not_finite(json.loads(raw), "") or [FieldError("", str(error))]
+        raise Invalid("the body is not JSON", tuple(refused)) from error
+
+
+def _not_finite(value: Any, pointer: str) -> list[FieldError]:
+    if isinstance(value, float) and not math.isfinite(value):
+        return [FieldError(pointer, "must be a finite number; JSON has no NaN and no Infinity")]
+    if isinstance(value, dict):
+        return [error for name, each in value.items() for error in _not_finite(each, f"{pointer}/{name}")]
+    if isinstance(value, list):
+        return [error for number, each in enumerate(value) for error in _not_finite(each, f"{pointer}/{number}")]
+    return []

@@ -1,0 +1,92 @@
+"""Prices: ticks in, history out."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import AwareDatetime
+
+from app.domain.values import INSTRUMENT_PATTERN
+from app.routers.answers import Json
+from app.routers.deps import AnyProgram, MarketWriter, batch, services
+from app.routers.openapi import documented_answer, documented_body
+from app.routers.paging import Cursor, Limit, page, place_of
+from app.services.documents import timestamp
+from app.services.price_history import MAX_INTERVAL_S, Span
+from app.services.schemas.prices import PricesIn
+
+router = APIRouter(tags=["prices"])
+
+Instrument = Annotated[str, Path(pattern=INSTRUMENT_PATTERN, examples=["BTC-USD"])]
+From = Annotated[AwareDatetime | None, Query(alias="from", description="first time to answer")]
+To = Annotated[AwareDatetime | None, Query(description="first time not to answer")]
+Order = Annotated[Literal["desc", "asc"], Query(description="newest or oldest first")]
+
+
+@router.post(
+    "/prices",
+    summary="Write ticks",
+    openapi_extra=documented_body(PricesIn),
+    responses={
+        200: documented_answer("how many were new", {"received": 2, "inserted": 2, "duplicates": 0}),
+    },
+)
+async def write_prices(request: Request, writer: MarketWriter) -> Response:
+    """Store all of them, or none when one is not valid. What was stored before is counted, and changes nothing.
+
+    A tick is known by its instrument, source, time and id; without an id, by its price and size.
+    """
+    prices = (await batch(request, PricesIn)).prices
+    inserted = await services(request).prices.write(prices, default_source=writer.program)
+    return Json({"received": len(prices), "inserted": inserted, "duplicates": len(prices) - inserted})
+
+
+@router.get("/prices/{instrument}", summary="List ticks")
+async def list_prices(
+    request: Request,
+    program: AnyProgram,
+    instrument: Instrument,
+    begin: From = None,
+    to: To = None,
+    source: Annotated[str | None, Query(max_length=128)] = None,
+    order: Order = "desc",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Answer `{items, next}`; 404 for an instrument that no market trades and no price was ever written of."""
+    place = place_of(cursor, datetime, str, str)
+    items, last = await services(request).prices.list_ticks(
+        instrument,
+        Span(begin, to, newest_first=order == "desc"),
+        source=source,
+        after=None if place is None else (place[0], place[1], place[2]),
+        limit=limit,
+    )
+    return page(items, None if last is None else (timestamp(last[0]), last[1], last[2]))
+
+
+@router.get("/bars/{instrument}", summary="List bars")
+async def list_bars(
+    request: Request,
+    program: AnyProgram,
+    instrument: Instrument,
+    interval: Annotated[int, Query(ge=1, le=MAX_INTERVAL_S, description="seconds a bar covers")] = 60,
+    begin: From = None,
+    to: To = None,
+    order: Order = "desc",
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    """Answer `{items, next}`: bars that start in [from, to), on a grid that counts from 1970; silence has no bar.
+
+    Pages of long intervals hold fewer bars than `limit`. 404 as for prices.
+    """
+    place = place_of(cursor, datetime)
+    items, last = await services(request).prices.list_bars(
+        instrument,
+        Span(begin, to, newest_first=order == "desc"),
+        interval_s=interval,
+        after=None if place is None else place[0],
+        limit=limit,
+    )
+    return page(items, None if last is None else (timestamp(last),))

@@ -1,0 +1,186 @@
+"""Routes: requested, read, waited for, cancelled, filled."""
+
+import re
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Header, Query, Request, Response
+
+from app import telemetry
+from app.domain.errors import FieldError, Invalid, SolverError
+from app.domain.route import SETTLED, RouteStatus
+from app.routers.answers import Json
+from app.routers.deps import Trader, body, services
+from app.routers.openapi import documented_body
+from app.services.routing import RouteFilter, RouteRequest
+from app.services.routing.reading import RouteView
+from app.services.schemas.fill import FillIn
+from app.services.schemas.trade import TradeIn
+
+router = APIRouter(prefix="/routes", tags=["routes"])
+
+MAX_WAIT_S = 30.0
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
+_KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
+
+
+@router.post(
+    "",
+    status_code=202,
+    summary="Request a route",
+    openapi_extra=documented_body(TradeIn),
+    responses={201: {"description": "settled within the wait"}},
+)
+async def request_route(
+    request: Request,
+    trader: Trader,
+    idempotency_key: Annotated[str | None, Header(description="any 1 to 255 visible characters; kept 24 h")] = None,
+    prefer: Annotated[str | None, Header(description="`wait=N`: answer once settled, within N ≤ 30 s")] = None,
+) -> Response:
+    """Store the trade and answer 202; with `Prefer: wait=N` answer 201 once the route is ready or ended."""
+    if idempotency_key is not None and not _KEY.match(idempotency_key):
+        raise Invalid(
+            "the Idempotency-Key is not valid",
+            (FieldError("/headers/Idempotency-Key", "must be 1 to 255 visible ASCII characters"),),
+        )
+    wait_s = _wait_of(prefer)
+    try:
+        trade, parsed = await body(request, TradeIn)
+        accepted = await services(request).acceptor.accept(
+            RouteRequest(
+                program=trader.program,
+                trade=trade,
+                idempotency_key=idempotency_key,
+                body=parsed,
+                traceparent=request.scope["state"].get("traceparent"),
+            )
+        )
+    except SolverError as error:
+        telemetry.request_refused("http", error.code, error.detail)
+        raise
+    headers = {"Location": f"/v1/routes/{accepted.route_id}"}
+    if wait_s is None:
+        return Response(accepted.response, 202, headers, "application/json")
+    headers["Preference-Applied"] = f"wait={wait_s:g}"
+    settled = await services(request).streaming.wait_settled(accepted.route_id, timeout_s=wait_s)
+    if settled is None:
+        return Response(accepted.response, 202, headers, "application/json")
+    return Json(settled.document, 201, {**headers, "ETag": settled.etag})
+
+
+@router.get("", summary="List routes, newest first")
+async def list_routes(
+    request: Request,
+    trader: Trader,
+    status: RouteStatus | None = None,
+    instrument: Annotated[str | None, Query(max_length=129)] = None,
+    client_order_id: Annotated[str | None, Query(max_length=128)] = None,
+    created_after: datetime | None = None,
+    created_before: datetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    cursor: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Answer `{items, next}`; pass `next` as `cursor` for the following page."""
+    which = RouteFilter(status, instrument, client_order_id, _aware(created_after), _aware(created_before))
+    views, following = await services(request).routes.page(
+        trader.program, which, limit=limit, before=_route_cursor(cursor)
+    )
+    return Json({"items": [view.document for view in views], "next": str(following) if following else None})
+
+
+@router.get("/{route_id}", summary="Read a route", responses={304: {"description": "unchanged"}})
+async def read_route(
+    request: Request,
+    trader: Trader,
+    route_id: UUID,
+    wait: Annotated[
+        float | None, Query(ge=0, le=MAX_WAIT_S, description="seconds to wait for a newer revision")
+    ] = None,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """Answer the route with its ETag, or 304 when `If-None-Match` still holds.
+
+    With `wait`, a request that names the ETag it knows waits for the next revision or end; one that names none
+    waits for the first.
+    """
+    found = services(request)
+    seen = await found.routes.get(trader.program, route_id)
+    if wait and _should_wait(seen, if_none_match):
+        revision = seen.revision if if_none_match else 0
+        newer = await found.streaming.wait_changed(route_id, revision=revision, etag=seen.etag, timeout_s=wait)
+        seen = newer or await found.routes.get(trader.program, route_id)
+    if if_none_match is not None and _matches(if_none_match, seen.etag):
+        return Response(status_code=304, headers={"ETag": seen.etag})
+    return Json(seen.document, headers={"ETag": seen.etag})
+
+
+def _should_wait(seen: RouteView, if_none_match: str | None) -> bool:
+    if if_none_match is None:
+        return seen.status not in SETTLED and seen.revision == 0
+    return _matches(if_none_match, seen.etag)
+
+
+@router.delete("/{route_id}", summary="Cancel a route")
+async def cancel_route(request: Request, trader: Trader, route_id: UUID) -> Response:
+    """End the route; cancelling again, or a route that ended, changes nothing and answers its state."""
+    found = services(request)
+    await found.canceller.cancel(trader.program, route_id)
+    seen = await found.routes.get(trader.program, route_id)
+    return Json(seen.document, headers={"ETag": seen.etag})
+
+
+@router.post(
+    "/{route_id}/fills",
+    status_code=201,
+    summary="Report a fill",
+    openapi_extra=documented_body(FillIn),
+    responses={200: {"description": "this fill was reported before"}},
+)
+async def report_fill(request: Request, trader: Trader, route_id: UUID) -> Response:
+    """Store what was really executed, once per `fill_id`, and move the route."""
+    fill, _ = await body(request, FillIn)
+    receipt = await services(request).feedback.report(trader.program, route_id, fill)
+    return Json(receipt.document, 201 if receipt.is_new else 200, {"Location": f"/v1/routes/{route_id}"})
+
+
+@router.get("/{route_id}/events", summary="Read a route's event trail")
+async def list_events(
+    request: Request,
+    trader: Trader,
+    route_id: UUID,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 200,
+    cursor: Annotated[int, Query(ge=0, description="`next` of the page before")] = 0,
+) -> Response:
+    """Answer the CloudEvents of the route in order as `{items, next}`."""
+    items, following = await services(request).routes.events(trader.program, route_id, after=cursor, limit=limit)
+    return Json({"items": items, "next": None if following is None else str(following)})
+
+
+def _wait_of(prefer: str | None) -> float | None:
+    match = _WAIT.search(prefer) if prefer else None
+    return min(float(match[1]), MAX_WAIT_S) if match else None
+
+
+def _matches(if_none_match: str, etag: str) -> bool:
+    return if_none_match.strip() == "*" or etag in (
+        candidate.strip().removeprefix("W/") for candidate in if_none_match.split(",")
+    )
+
+
+def _route_cursor(cursor: str | None) -> UUID | None:
+    try:
+        return UUID(cursor) if cursor else None
+    except ValueError as error:
+        raise Invalid(
+            "the cursor is not valid", (FieldError("/cursor", "must be the `next` of the page before"),)
+        ) from error
+
+
+def _aware(moment: datetime | None) -> datetime | None:
+    if moment is not None and moment.tzinfo is None:
+        raise Invalid(
+            "a time is not valid",
+            (FieldError("/created_after", "needs a time zone, for example 2026-01-01T00:00:00Z"),),
+        )
+    return moment

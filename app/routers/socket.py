@@ -1,0 +1,88 @@
+"""Send to a socket without ever waiting for it: a bounded queue, and a named code for who falls behind."""
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import Any
+
+import orjson
+from fastapi import WebSocket, WebSocketDisconnect
+
+CLOSE_CODES = {
+    "going_away": 1001,
+    "unauthenticated": 4401,
+    "slow_consumer": 4408,
+}
+_HEARTBEAT_S = 1.0
+_CLOSE_WITHIN_S = 2.0
+_STALLED_S = 8.0
+
+
+class Outbox:
+    """What waits to be sent to one socket."""
+
+    def __init__(self, websocket: WebSocket, *, limit_bytes: int) -> None:
+        self._websocket = websocket
+        self._limit_bytes = limit_bytes
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._ready = asyncio.Event()
+        self._ending: tuple[str, str] | None = None
+
+    def put(self, message: dict[str, Any]) -> None:
+        """Queue a message; a socket whose queue is full is closed instead."""
+        if self._ending is not None:
+            return
+        content = orjson.dumps(message)
+        if self._queued_bytes + len(content) > self._limit_bytes and self._queue:
+            self._end("slow_consumer", "the client reads too slowly; reconnect and resume")
+            return
+        self._queue.append(content)
+        self._queued_bytes += len(content)
+        self._ready.set()
+
+    async def finish(self, message: dict[str, Any], code: str) -> None:
+        """Send a last message and close."""
+        self.put(message)
+        if self._ending is None:
+            self._ending = (code, str(message.get("reason") or message.get("detail") or code))
+            self._ready.set()
+
+    async def fall_behind(self) -> None:
+        """Close a socket that cannot keep up."""
+        self._end("slow_consumer", "the client reads too slowly; reconnect and resume")
+
+    def _end(self, code: str, reason: str) -> None:
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._ending = (code, reason)
+        self._ready.set()
+
+    async def run(self) -> None:
+        """Send until the socket ends; a heartbeat goes out after each second of silence."""
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            while True:
+                if not self._queue and self._ending is not None:
+                    return
+                if not self._queue:
+                    self._ready.clear()
+                    try:
+                        await asyncio.wait_for(self._ready.wait(), timeout=_HEARTBEAT_S)
+                    except TimeoutError:
+                        self.put({"type": "heartbeat"})
+                    continue
+                content = self._queue.popleft()
+                self._queued_bytes -= len(content)
+                try:
+                    async with asyncio.timeout(_STALLED_S):
+                        await self._websocket.send_text(content.decode())
+                except TimeoutError:
+                    self._end("slow_consumer", "the client stopped reading; reconnect and resume")
+                    return
+
+    async def close(self) -> None:
+        """Close the socket with the code of what ended it."""
+        code, reason = self._ending or ("going_away", "")
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(_CLOSE_WITHIN_S):
+                await self._websocket.close(CLOSE_CODES[code], reason[:120])

@@ -1,0 +1,47 @@
+"""The use cases that routers and workers call, put together by `bootstrap`."""
+
+from dataclasses import dataclass
+
+from app.config import Settings
+from app.infra.db import Database
+from app.infra.listener import Listener
+from app.services.access import Access
+from app.services.archive import Archive
+from app.services.feedback import Feedback
+from app.services.forecasting import Forecaster
+from app.services.health import Health
+from app.services.jobs import Jobs
+from app.services.market_data import MarketData
+from app.services.market_state import MarketState
+from app.services.ports import Bus, Clock
+from app.services.price_history import PriceHistory
+from app.services.publishing import Publishing
+from app.services.quoting import Quoting
+from app.services.routing import Acceptor, Canceller, RouteReader
+from app.services.streaming import Streaming
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an edge may call."""
+
+    settings: Settings
+    clock: Clock
+    database: Database
+    listener: Listener
+    access: Access
+    state: MarketState
+    market_data: MarketData
+    prices: PriceHistory
+    forecaster: Forecaster
+    quoting: Quoting
+    acceptor: Acceptor
+    routes: RouteReader
+    canceller: Canceller
+    feedback: Feedback
+    streaming: Streaming
+    jobs: Jobs
+    archive: Archive
+    publishing: Publishing
+    bus: Bus
+    health: Health

@@ -1,0 +1,285 @@
+"""Prices in, history out, and the latest bars of an instrument from memory."""
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import numpy as np
+
+from app import telemetry
+from app.domain.bars import Bars
+from app.domain.errors import FieldError, Invalid, NotFound
+from app.infra.db import Database
+from app.infra.repositories import prices as repository
+from app.infra.repositories.prices import NewTick, StoredBar, StoredTick
+from app.services.documents import timestamp
+from app.services.market_listing import Listing
+from app.services.ports import Clock
+from app.services.schemas.prices import PriceIn
+
+BARS_KEPT = 600
+MAX_INTERVAL_S = 86_400
+_FRESH_S = 1.0
+_INSTRUMENTS_KEPT = 1_000
+_MOST_SECONDS_ADDED_UP = 400_000
+_SMALLEST, _LARGEST = 1e-30, 1e30
+_MAX_ERRORS = 100
+_SLICE = 1_000
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which part of a history to list, and in which order; `end` is not part of it."""
+
+    begin: datetime | None = None
+    end: datetime | None = None
+    newest_first: bool = True
+
+
+TickPlace = tuple[datetime, str, str]
+"""Time, source and id of a tick: where a page of ticks ended."""
+
+
+@dataclass(slots=True)
+class _Entry:
+    bars: Bars | None = None
+    fresh_until: float = 0.0
+    refresh: "asyncio.Task[None] | None" = field(default=None, repr=False)
+
+
+class PriceHistory:
+    """Stores ticks once however often they come, and serves what they add up to."""
+
+    def __init__(self, database: Database, listing: Listing, clock: Clock) -> None:
+        self._database = database
+        self._listing = listing
+        self._clock = clock
+        self._latest: OrderedDict[str, _Entry] = OrderedDict()
+
+    async def write(self, prices: Sequence[PriceIn], *, default_source: str) -> int:
+        """Store ticks, all or none; answers how many were new. Raises Invalid, Unavailable."""
+        ticks: list[NewTick] = []
+        errors: list[FieldError] = []
+        for begin in range(0, len(prices), _SLICE):
+            for number, price in enumerate(prices[begin : begin + _SLICE], begin):
+                tick = _new_tick(price, default_source)
+                errors += _out_of_range(tick, number)
+                ticks.append(tick)
+            await asyncio.sleep(0)
+        if errors:
+            raise Invalid("the prices are not valid", tuple(errors[:_MAX_ERRORS]))
+        ticks.sort()
+        async with self._database.transaction() as connection:
+            added = await repository.add(connection, ticks)
+        telemetry.prices_written(added)
+        for instrument in {tick.instrument for tick in ticks}:
+            if instrument in self._latest:
+                self._latest[instrument].fresh_until = 0.0
+        return added
+
+    async def bars(self, instrument: str) -> Bars:
+        """Take the latest one-second bars, at most a second old. Raises Unavailable."""
+        entry = self._latest.get(instrument)
+        if entry is not None and entry.bars is not None and asyncio.get_running_loop().time() < entry.fresh_until:
+            return entry.bars
+        return (await self.bars_many([instrument]))[instrument]
+
+    async def bars_many(self, instruments: Sequence[str]) -> dict[str, Bars]:
+        """Take the latest one-second bars of several instruments, in one query. Raises Unavailable."""
+        now = asyncio.get_running_loop().time()
+        entries = {instrument: self._entry(instrument) for instrument in instruments}
+        stale = {name: entry for name, entry in entries.items() if entry.bars is None or entry.fresh_until <= now}
+        idle = {name: entry for name, entry in stale.items() if entry.refresh is None}
+        if idle:
+            task = asyncio.create_task(self._refresh(idle))
+            task.add_done_callback(_retrieve)
+            for entry in idle.values():
+                entry.refresh = task
+        for task in {entry.refresh for entry in stale.values() if entry.refresh is not None}:
+            await asyncio.shield(task)
+        return {name: entry.bars or Bars.empty(name) for name, entry in entries.items()}
+
+    async def bars_as_of(self, instrument: str, as_of: datetime) -> Bars:
+        """Take the one-second bars as they were known at a moment. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            rows = await repository.known_then(connection, instrument, as_of=as_of, window=timedelta(seconds=BARS_KEPT))
+        return Bars.from_rows(instrument, rows)
+
+    async def list_ticks(
+        self, instrument: str, span: Span, *, source: str | None, after: TickPlace | None, limit: int
+    ) -> tuple[list[dict[str, Any]], TickPlace | None]:
+        """List ticks, and where the next page starts. Raises NotFound, Unavailable."""
+        async with self._database.connection() as connection:
+            rows = await repository.ticks(
+                connection,
+                instrument,
+                begin=span.begin or _EARLIEST,
+                end=span.end or _LATEST,
+                source=source,
+                after=after,
+                limit=limit + 1,
+                newest_first=span.newest_first,
+            )
+        if not rows:
+            await self._require_known(instrument)
+        last = rows[limit - 1] if len(rows) > limit else None
+        place = None if last is None else (last.at, last.source, last.tick_id)
+        return [_tick_document(instrument, row) for row in rows[:limit]], place
+
+    async def list_bars(
+        self, instrument: str, span: Span, *, interval_s: int, after: datetime | None, limit: int
+    ) -> tuple[list[dict[str, Any]], datetime | None]:
+        """List bars of an interval, and the start of the last one when there are more.
+
+        Pages of long intervals are shorter than asked for. Raises NotFound, Unavailable.
+        """
+        limit = max(1, min(limit, _MOST_SECONDS_ADDED_UP // interval_s))
+        begin = _grid(span.begin, interval_s) if span.begin else _EARLIEST
+        end = _grid(span.end, interval_s) if span.end else _LATEST
+        if after is not None and span.newest_first:
+            end = min(end, after)
+        elif after is not None:
+            begin = max(begin, after + timedelta(seconds=interval_s))
+        async with self._database.connection() as connection:
+            rows = await repository.bars(
+                connection,
+                instrument,
+                interval_s=interval_s,
+                begin=begin,
+                end=end,
+                limit=limit + 1,
+                newest_first=span.newest_first,
+            )
+        if not rows:
+            await self._require_known(instrument)
+        documents = [_bar_document(instrument, interval_s, row) for row in rows[:limit]]
+        return documents, rows[limit - 1].start if len(rows) > limit else None
+
+    async def _require_known(self, instrument: str) -> None:
+        if await self._listing.trades(instrument):
+            return
+        async with self._database.connection() as connection:
+            if not await repository.has_any(connection, instrument):
+                raise NotFound(f"there is no instrument {instrument}; GET /v1/instruments lists those there are")
+
+    def _entry(self, instrument: str) -> _Entry:
+        entry = self._latest.get(instrument)
+        if entry is None:
+            entry = self._latest[instrument] = _Entry()
+            while len(self._latest) > _INSTRUMENTS_KEPT:
+                self._latest.popitem(last=False)
+        self._latest.move_to_end(instrument)
+        return entry
+
+    async def _refresh(self, entries: dict[str, _Entry]) -> None:
+        fresh_until = asyncio.get_running_loop().time() + _FRESH_S
+        for entry in entries.values():
+            # A write that commits while this query runs puts it back to zero.
+            entry.fresh_until = fresh_until
+        try:
+            async with self._database.connection() as connection:
+                rows = await repository.latest(connection, list(entries), until=self._clock.now(), limit=BARS_KEPT)
+            for row in rows:
+                entries[row[0]].bars = _read_bars(row)
+        except BaseException:
+            for entry in entries.values():
+                entry.fresh_until = 0.0
+            raise
+        finally:
+            for entry in entries.values():
+                entry.refresh = None
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    # Those who wait get the error; when all of them have left, it must not end up unseen in a log.
+    if not task.cancelled():
+        task.exception()
+
+
+def _read_bars(row: asyncpg.Record) -> Bars:
+    if row[1] is None:
+        return Bars.empty(row[0])
+    start, open_, high, low, close, volume, notional, count, last_at = (np.array(column) for column in row[1:])
+    return Bars(
+        instrument=row[0],
+        interval_s=1,
+        start=start,
+        open=open_,
+        high=high,
+        low=low,
+        close=close,
+        volume=volume,
+        notional=notional,
+        count=count,
+        last_at=last_at,
+        is_gap_fill=np.zeros(len(start), dtype=np.bool_),
+    )
+
+
+def _new_tick(price: PriceIn, default_source: str) -> NewTick:
+    source = price.source or default_source
+    value, size = float(price.price), float(price.size)
+    tick_id = price.id or hashlib.blake2b(f"{value!r} {size!r}".encode(), digest_size=12).hexdigest()
+    return NewTick(price.instrument, source, price.at, tick_id, value, size)
+
+
+def _out_of_range(tick: NewTick, number: int) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if not _SMALLEST <= tick.price <= _LARGEST:
+        errors.append(FieldError(f"/prices/{number}/price", f"must lie between {_SMALLEST:g} and {_LARGEST:g}"))
+    if tick.size > _LARGEST:
+        errors.append(FieldError(f"/prices/{number}/size", f"must be at most {_LARGEST:g}"))
+    if not _EARLIEST <= tick.at < _LATEST:
+        errors.append(FieldError(f"/prices/{number}/at", "must be a time in the years 1 to 9999"))
+    return errors
+
+
+def _grid(moment: datetime, interval_s: int) -> datetime:
+    micros = (moment - _EPOCH) // timedelta(microseconds=1)
+    width = interval_s * 1_000_000
+    try:
+        return _EPOCH + timedelta(microseconds=-(-micros // width) * width)
+    except OverflowError:
+        return _LATEST
+
+
+def _text(value: float) -> str:
+    return format(Decimal(repr(value)).normalize(), "f")
+
+
+def _tick_document(instrument: str, tick: StoredTick) -> dict[str, Any]:
+    return {
+        "instrument": instrument,
+        "source": tick.source,
+        "at": timestamp(tick.at),
+        "price": _text(tick.price),
+        "size": _text(tick.size),
+        "id": tick.tick_id,
+    }
+
+
+def _bar_document(instrument: str, interval_s: int, bar: StoredBar) -> dict[str, Any]:
+    return {
+        "instrument": instrument,
+        "interval_s": interval_s,
+        "start": timestamp(bar.start),
+        "open": _text(bar.open),
+        "high": _text(bar.high),
+        "low": _text(bar.low),
+        "close": _text(bar.close),
+        "volume": _text(bar.volume),
+        "notional": _text(bar.notional),
+        "vwap": _text(bar.notional / bar.volume) if bar.volume else None,
+        "count": bar.count,
+        "first_at": timestamp(bar.first_at),
+        "last_at": timestamp(bar.last_at),
+    }

@@ -1,0 +1,7 @@
+"""Everything that happens to a route from a program's side: requested, read, cancelled, filled."""
+
+from app.services.routing.accepting import Accepted, Acceptor, RouteRequest
+from app.services.routing.cancelling import Canceller
+from app.services.routing.reading import RouteFilter, RouteReader
+
+__all__ = ["Accepted", "Acceptor", "Canceller", "RouteFilter", "RouteReader", "RouteRequest"]

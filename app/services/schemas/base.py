@@ -1,0 +1,45 @@
+"""What every wire type shares."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from app.domain.values import ASSET_PATTERN, DECIMAL_PATTERN, INSTRUMENT_PATTERN
+
+POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?\d{1,2})?$"
+UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?\d{1,2})?$"
+NAME_PATTERN = r"^[^\s\x00-\x1f]+$"
+
+DecimalText = Annotated[str, StringConstraints(strict=True, pattern=DECIMAL_PATTERN, max_length=80)]
+PositiveText = Annotated[str, StringConstraints(strict=True, pattern=POSITIVE_PATTERN, max_length=80)]
+UnsignedText = Annotated[str, StringConstraints(strict=True, pattern=UNSIGNED_PATTERN, max_length=80)]
+AssetText = Annotated[str, StringConstraints(strict=True, pattern=ASSET_PATTERN)]
+InstrumentText = Annotated[str, StringConstraints(strict=True, pattern=INSTRUMENT_PATTERN)]
+NameText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NAME_PATTERN)]
+
+PATTERN_REMEDIES = {
+    DECIMAL_PATTERN: 'must be a decimal string such as "-2.50"',
+    POSITIVE_PATTERN: 'must be a decimal string above zero such as "2.50"',
+    UNSIGNED_PATTERN: 'must be a decimal string of zero or more such as "2.50"',
+    ASSET_PATTERN: "must be an asset: 1 to 64 letters, digits, dots, colons or underscores",
+    INSTRUMENT_PATTERN: "must be an instrument BASE-QUOTE such as BTC-USD",
+    NAME_PATTERN: "must be a name without spaces",
+}
+
+
+class Wire(BaseModel):
+    """A message of the contract: unknown fields, NaN and Infinity are refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class AmountIn(Wire):
+    """A quantity of one asset."""
+
+    asset: AssetText
+    amount: UnsignedText
+
+
+def example(value: dict[str, Any]) -> ConfigDict:
+    """Attach an example that the documentation shows and a test executes."""
+    return ConfigDict(json_schema_extra={"examples": [value]})

@@ -1,0 +1,171 @@
+"""The trade as programs write it, over HTTP or on a topic."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from app.domain.errors import FieldError, Invalid
+from app.domain.trade import Constraints, Schedule, ScheduleKind, Selection, Side, Trade
+from app.domain.values import Asset, Instrument, MarketId, Venue
+from app.services.schemas.base import (
+    PATTERN_REMEDIES,
+    AssetText,
+    InstrumentText,
+    NameText,
+    PositiveText,
+    UnsignedText,
+    Wire,
+    example,
+)
+
+
+class ScheduleIn(Wire):
+    """How to spread the trade over time."""
+
+    kind: Literal["immediate", "twap", "vwap", "pov", "is"] = "immediate"
+    horizon_s: float = Field(0.0, ge=0, le=86_400 * 7)
+    slices: int = Field(1, ge=1, le=10_000)
+    risk_aversion: float = Field(0.0, ge=0)
+    max_participation: float = Field(1.0, gt=0, le=1)
+
+
+class NamesIn(Wire):
+    """Names to keep (all when empty) and names to leave out."""
+
+    include: tuple[NameText, ...] = ()
+    exclude: tuple[NameText, ...] = ()
+
+    @model_validator(mode="after")
+    def refuse_contradiction(self) -> Self:
+        """Refuse a name on both lists."""
+        both = sorted(set(self.include) & set(self.exclude))
+        if both:
+            raise ValueError(f"{', '.join(both)} cannot be both included and excluded; remove it from one list")
+        return self
+
+
+class ConstraintsIn(Wire):
+    """Limits on every slice."""
+
+    venues: NamesIn = NamesIn()
+    markets: NamesIn = NamesIn()
+    max_legs: int = Field(16, ge=1, le=1000)
+    max_hops: int = Field(4, ge=1, le=20)
+    allow_partial: bool = False
+    balances: dict[AssetText, UnsignedText] = Field(default_factory=dict)
+
+
+class TradeIn(Wire):
+    """What the program wants done."""
+
+    model_config = example(
+        {"instrument": "BTC-USD", "side": "buy", "quantity": "2.5", "max_slippage_bps": 25, "ttl_s": 300}
+    )
+
+    instrument: InstrumentText
+    side: Literal["buy", "sell"]
+    quantity: PositiveText = Field(description="of `quantity_asset`")
+    quantity_asset: AssetText | None = Field(None, description="the base (default) or the quote of the instrument")
+    limit_price: PositiveText | None = Field(None, description="worst effective price, fees included")
+    max_slippage_bps: float | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
+    schedule: ScheduleIn = ScheduleIn()
+    constraints: ConstraintsIn = ConstraintsIn()
+    ttl_s: float = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
+    client_order_id: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)] | None = None
+
+    @model_validator(mode="after")
+    def refuse_contradiction(self) -> Self:
+        """Refuse an asset that is not of the instrument, and an instrument of one asset."""
+        base, quote = self.instrument.split("-")
+        if base == quote:
+            raise ValueError(f"{self.instrument} trades an asset for itself")
+        if self.quantity_asset not in (None, base, quote):
+            raise ValueError(f"quantity_asset is {self.quantity_asset}; it must be {base} or {quote}")
+        return self
+
+    def to_domain(self) -> Trade:
+        """Turn the message into the domain's trade."""
+        instrument = Instrument.parse(self.instrument)
+        constraints = self.constraints
+        return Trade(
+            instrument=instrument,
+            side=Side(self.side),
+            quantity=Decimal(self.quantity),
+            quantity_asset=Asset(self.quantity_asset or instrument.base),
+            limit_price=None if self.limit_price is None else Decimal(self.limit_price),
+            max_slippage_bps=self.max_slippage_bps,
+            schedule=_schedule(self.schedule),
+            constraints=_DEFAULT if constraints is _WIRE_DEFAULT else _constraints(constraints),
+            ttl_s=self.ttl_s,
+            client_order_id=self.client_order_id,
+        )
+
+    def to_document(self) -> dict[str, Any]:
+        """Write the trade as it is stored and echoed: defaults filled in, what was not said left out."""
+        document = self.model_dump(mode="json", exclude_none=True)
+        document.setdefault("quantity_asset", self.instrument.split("-", 1)[0])
+        return document
+
+
+def _schedule(schedule: ScheduleIn) -> Schedule:
+    return Schedule(
+        kind=ScheduleKind(schedule.kind),
+        horizon_s=schedule.horizon_s,
+        slices=schedule.slices,
+        risk_aversion=schedule.risk_aversion,
+        max_participation=schedule.max_participation,
+    )
+
+
+def _constraints(constraints: ConstraintsIn) -> Constraints:
+    return Constraints(
+        venues=Selection(
+            frozenset(map(Venue, constraints.venues.include)), frozenset(map(Venue, constraints.venues.exclude))
+        ),
+        markets=Selection(
+            frozenset(map(MarketId, constraints.markets.include)),
+            frozenset(map(MarketId, constraints.markets.exclude)),
+        ),
+        max_legs=constraints.max_legs,
+        max_hops=constraints.max_hops,
+        allow_partial=constraints.allow_partial,
+        balances={Asset(asset): Decimal(amount) for asset, amount in constraints.balances.items()},
+    )
+
+
+_DEFAULT = Constraints()
+_WIRE_DEFAULT = TradeIn.model_fields["constraints"].default
+
+
+def read_trade(document: dict[str, Any]) -> TradeIn:
+    """Check a trade that came as data. Raises Invalid naming each field."""
+    try:
+        return TradeIn.model_validate(document)
+    except ValidationError as error:
+        raise Invalid("the trade is not valid", field_errors(error, prefix="/trade")) from error
+
+
+def field_errors(error: ValidationError, *, prefix: str = "") -> tuple[FieldError, ...]:
+    """Translate pydantic's report into pointers and remedies."""
+    return tuple(
+        FieldError(prefix + "".join(f"/{_escape(part)}" for part in item["loc"]), _remedy(item))
+        for item in error.errors(include_url=False, include_context=True, include_input=False)
+    )
+
+
+def _escape(part: object) -> str:
+    return str(part).replace("~", "~0").replace("/", "~1")
+
+
+def _remedy(item: Any) -> str:
+    kind, message = item["type"], str(item["msg"])
+    if kind == "string_type":
+        return 'must be a string; amounts, prices and quantities are decimal strings such as "2.50"'
+    if kind == "string_pattern_mismatch":
+        return PATTERN_REMEDIES[item["ctx"]["pattern"]]
+    if kind == "extra_forbidden":
+        return "is not a field of this message; remove it"
+    if kind == "missing":
+        return "is required; add it"
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,94 @@
+"""The solve stage: trade, snapshot and forecast become a route."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from app.domain.errors import Infeasible, Invalid
+from app.domain.event import EventType, Stage
+from app.domain.route import RouteStatus
+from app.domain.solver import Problem, solve
+from app.services.documents import solution_document
+from app.services.market_state import SnapshotReader
+from app.services.ports import Clock
+from app.services.schemas.trade import TradeIn
+from app.services.staging import Result
+
+
+def deadline(timeout_ms: float) -> Callable[[], bool]:
+    """Make a `should_stop` that says yes once the time is over."""
+    ends_at = time.monotonic() + timeout_ms / 1e3
+    return lambda: time.monotonic() >= ends_at
+
+
+class SolveWork:
+    """Solves a batch in one thread, off the event loop."""
+
+    stage = Stage.SOLVE
+
+    def __init__(self, snapshots: SnapshotReader, clock: Clock, *, timeout_ms: float) -> None:
+        self._snapshots = snapshots
+        self._clock = clock
+        self._timeout_ms = timeout_ms
+
+    async def compute(self, rows: Sequence[dict[str, Any]]) -> list[Result | Exception]:
+        """Solve each route on its snapshot; a trade that cannot be done is a result, not an error."""
+        problems: list[Problem] = []
+        for row in rows:
+            _, prepared, decimals = await self._snapshots.read(row["snapshot_id"])
+            trade = TradeIn.model_validate_json(row["trade"]).to_domain()
+            problems.append(Problem(trade=trade, markets=prepared, decimals=decimals))
+        return await asyncio.to_thread(self._solve_all, rows, problems)
+
+    def _solve_all(self, rows: Sequence[dict[str, Any]], problems: list[Problem]) -> list[Result | Exception]:
+        return [self._solve(row, problem) for row, problem in zip(rows, problems, strict=True)]
+
+    def _solve(self, row: dict[str, Any], problem: Problem) -> Result | Exception:
+        began = time.perf_counter()
+        try:
+            solution = solve(problem, deadline(self._timeout_ms))
+        except (Infeasible, Invalid) as error:
+            return _infeasible(row, error)
+        except Exception as error:
+            return error
+        timings = {
+            "features": row["features_ms"],
+            "inference": row["inference_ms"],
+            "solve": round((time.perf_counter() - began) * 1e3, 3),
+        }
+        data = {
+            "route_id": str(row["id"]),
+            "status": RouteStatus.READY,
+            "revision": 1,
+            "gap_bps": solution.certificate.gap_bps,
+        }
+        return Result(
+            RouteStatus.READY,
+            (EventType.INFERENCE_EXISTS, EventType.ROUTE_SOLVED),
+            orjson.dumps(data).decode(),
+            (
+                row["snapshot_id"],
+                orjson.dumps(solution_document(solution, now=self._clock.now())).decode(),
+                orjson.dumps(timings).decode(),
+            ),
+        )
+
+
+def _infeasible(row: dict[str, Any], error: Infeasible | Invalid) -> Result:
+    reason = {
+        "code": "infeasible",
+        "detail": error.detail,
+        "constraint": getattr(error, "constraint", None),
+        "nearest": getattr(error, "nearest", None),
+    }
+    data = {"route_id": str(row["id"]), "status": RouteStatus.INFEASIBLE, **reason}
+    return Result(
+        RouteStatus.INFEASIBLE,
+        (EventType.INFERENCE_EXISTS, EventType.ROUTE_INFEASIBLE),
+        orjson.dumps(data).decode(),
+        (row["snapshot_id"], "null", "{}"),
+        orjson.dumps(reason).decode(),
+    )

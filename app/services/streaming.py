@@ -1,0 +1,250 @@
+"""Carry what is said about routes to those who wait or watch. One reader per process, however many watch."""
+
+import asyncio
+import contextlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from uuid import UUID
+
+from app import telemetry
+from app.domain.errors import Unavailable
+from app.domain.event import Cursor, EventType
+from app.domain.route import SETTLED
+from app.infra.db import Connection, Database
+from app.infra.listener import Listener
+from app.infra.repositories import events, routes
+from app.infra.repositories.events import StoredEvent
+from app.infra.repositories.stages import SAID
+from app.services.documents import fragment, route_document, timestamp
+from app.services.routing.reading import RouteView, view
+
+_BATCH = 500
+_POLL_S = 1.0
+_OUTAGE_PAUSE_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One event of one route, as watchers get it."""
+
+    cursor: Cursor
+    route_id: UUID
+    program: str
+    seq: int
+    status: str
+    revision: int
+    data: dict[str, Any]
+
+
+Watcher = Callable[[list[Update]], None]
+Name = TypeVar("Name", UUID, str)
+
+
+class Streaming:
+    """Follows the event trail while anyone watches."""
+
+    def __init__(self, database: Database, listener: Listener) -> None:
+        self._database = database
+        self._listener = listener
+        self._waiters: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._route_watchers: dict[UUID, set[Watcher]] = defaultdict(set)
+        self._program_watchers: dict[str, set[Watcher]] = defaultdict(set)
+        self._cursor = Cursor()
+        self._watched = asyncio.Event()
+        self._is_following = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._epoch: str | None = None
+
+    async def open(self) -> None:
+        """Start following."""
+        self._task = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def epoch(self) -> str:
+        """Name the history that seqs belong to. Raises Unavailable."""
+        if self._epoch is None:
+            async with self._database.connection() as connection:
+                self._epoch = await events.epoch(connection)
+        return self._epoch
+
+    async def wait_settled(self, route_id: UUID, *, timeout_s: float) -> RouteView | None:
+        """Wait until a route is ready or ended; None when it takes longer."""
+        return await self._wait(route_id, lambda seen: seen.status in SETTLED, timeout_s)
+
+    async def wait_changed(self, route_id: UUID, *, revision: int, etag: str, timeout_s: float) -> RouteView | None:
+        """Wait for a revision behind the one known, or for a settled status other than the known state's."""
+        return await self._wait(
+            route_id,
+            lambda seen: seen.revision > revision or (seen.etag != etag and seen.status in SETTLED),
+            timeout_s,
+        )
+
+    async def _wait(self, route_id: UUID, is_enough: Callable[[RouteView], bool], timeout_s: float) -> RouteView | None:
+        changed = asyncio.Event()
+        self._waiters[route_id].add(changed)
+        self._watched.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    changed.clear()
+                    seen = await self._read(route_id)
+                    if seen is not None and is_enough(seen):
+                        return seen
+                    with contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(changed.wait(), timeout=_POLL_S)
+        except TimeoutError:
+            return None
+        finally:
+            self._waiters[route_id].discard(changed)
+            if not self._waiters[route_id]:
+                del self._waiters[route_id]
+
+    async def _read(self, route_id: UUID) -> RouteView | None:
+        try:
+            async with self._database.connection() as connection:
+                row = (await routes.read(connection, [route_id])).get(route_id)
+        except Unavailable:
+            return None
+        return None if row is None else view(row)
+
+    def watch_route(self, route_id: UUID, watcher: Watcher) -> None:
+        """Call a watcher with every event of a route from now on."""
+        self._route_watchers[route_id].add(watcher)
+        self._watched.set()
+
+    def watch_program(self, program: str, watcher: Watcher) -> None:
+        """Call a watcher with every event of a program's routes from now on."""
+        self._program_watchers[program].add(watcher)
+        self._watched.set()
+
+    def unwatch_route(self, route_id: UUID, watcher: Watcher) -> None:
+        """Stop calling a watcher about one route."""
+        _remove(self._route_watchers, route_id, watcher)
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """Stop calling a watcher."""
+        for route_id in [name for name, those in self._route_watchers.items() if watcher in those]:
+            _remove(self._route_watchers, route_id, watcher)
+        for program in [name for name, those in self._program_watchers.items() if watcher in those]:
+            _remove(self._program_watchers, program, watcher)
+
+    async def read_route(self, route_id: UUID, *, after: int, limit: int = _BATCH) -> list[Update]:
+        """Read what was said about a route behind a seq. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            found = await events.of_route(connection, route_id, after=after, limit=limit)
+            return await _updates(connection, found)
+
+    async def read_program(self, program: str, *, after: Cursor, limit: int = _BATCH) -> list[Update]:
+        """Read what was said about a program's routes behind a cursor. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            found = await events.feed(connection, after, limit=limit, program=program)
+            return await _updates(connection, found)
+
+    async def end(self) -> Cursor:
+        """Find the cursor behind everything said so far. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            return await events.feed_end(connection)
+
+    async def snapshot(self, route_id: UUID) -> tuple[str, int, dict[str, Any]] | None:
+        """Read a route's program, seq and document. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            row = (await routes.read(connection, [route_id])).get(route_id)
+        return None if row is None else (row["program"], row["event_count"], route_document(row))
+
+    @property
+    def _is_watched(self) -> bool:
+        return bool(self._waiters or self._route_watchers or self._program_watchers)
+
+    async def _follow(self) -> None:
+        waker = self._listener.waker(SAID)
+        while True:
+            if not self._is_watched:
+                self._watched.clear()
+                self._is_following.clear()
+                await self._watched.wait()
+            waker.clear()
+            try:
+                if not self._is_following.is_set():
+                    self._cursor = await self.end()
+                    self._is_following.set()
+                    self._wake_all()
+                more = await self._pass_on()
+            except Unavailable as error:
+                telemetry.part_away("postgres", str(error))
+                await asyncio.sleep(_OUTAGE_PAUSE_S)
+                continue
+            if not more:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(waker.wait(), timeout=_POLL_S)
+
+    def _wake_all(self) -> None:
+        for waiting in self._waiters.values():
+            for event in waiting:
+                event.set()
+
+    async def _pass_on(self) -> bool:
+        async with self._database.connection() as connection:
+            found = await events.feed(connection, self._cursor, limit=_BATCH)
+            if not found:
+                return False
+            wanted = [
+                event
+                for event in found
+                if event.route_id in self._route_watchers or event.program in self._program_watchers
+            ]
+            updates = await _updates(connection, wanted)
+        self._cursor = found[-1].cursor
+        for event in found:
+            if event.route_id in self._waiters and event.status in SETTLED:
+                for waiter in self._waiters[event.route_id]:
+                    waiter.set()
+        self._hand_out(updates)
+        return True
+
+    def _hand_out(self, updates: list[Update]) -> None:
+        shares: dict[Watcher, list[Update]] = defaultdict(list)
+        for update in updates:
+            watchers = self._route_watchers.get(update.route_id, set()) | self._program_watchers.get(
+                update.program, set()
+            )
+            for watcher in watchers:
+                shares[watcher].append(update)
+        for watcher, share in shares.items():
+            watcher(share)
+
+
+def _remove(watchers: dict[Name, set[Watcher]], name: Name, watcher: Watcher) -> None:
+    watchers[name].discard(watcher)
+    if not watchers[name]:
+        del watchers[name]
+
+
+async def _updates(connection: Connection, found: Sequence[StoredEvent]) -> list[Update]:
+    wanted = [(event.route_id, event.revision) for event in found if _brings_solution(event)]
+    solutions = await events.solutions(connection, wanted) if wanted else {}
+    return [_update(event, solutions.get((event.route_id, event.revision))) for event in found]
+
+
+def _brings_solution(event: StoredEvent) -> bool:
+    return event.type == EventType.ROUTE_SOLVED
+
+
+def _update(event: StoredEvent, solution: tuple[str, str] | None) -> Update:
+    data: dict[str, Any] = {
+        "id": str(event.route_id),
+        "status": event.status,
+        "revision": event.revision,
+        "event": {"id": event.id, "source": event.source, "type": event.type, "time": timestamp(event.time)},
+        "detail": fragment(event.data),
+    }
+    if solution is not None and _brings_solution(event):
+        data["solution"], data["timings_ms"] = fragment(solution[0]), fragment(solution[1])
+    return Update(event.cursor, event.route_id, event.program, event.seq, event.status, event.revision, data)

@@ -1,0 +1,95 @@
+"""Find what got stuck or ran out of time, and put it right."""
+
+from collections.abc import Mapping
+
+from app import telemetry
+from app.config import PipelineSettings, RetentionSettings
+from app.domain.event import SWEEPER_SOURCE, EventType
+from app.domain.route import PENDING, RouteStatus
+from app.infra.db import Database
+from app.infra.repositories import deliveries, transitions
+
+_BATCH = 200
+
+
+class Sweeper:
+    """Runs in every worker; rows it works on are locked, so sweepers do not meet."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        pipeline: PipelineSettings,
+        retention: RetentionSettings,
+        consumers: Mapping[str, str],
+        relay: bool,
+    ) -> None:
+        self._database = database
+        self._pipeline = pipeline
+        self._retention = retention
+        self._consumers = consumers
+        self._relay = relay
+
+    async def sweep(self) -> None:
+        """Do one round. Raises Unavailable."""
+        await self._confirm()
+        await self._expire()
+        await self._end_horizons()
+        await self._republish()
+        await self._forget()
+
+    async def _confirm(self) -> None:
+        async with self._database.connection() as connection:
+            while await transitions.confirm_solutions(connection, limit=_BATCH, relay=self._relay) == _BATCH:
+                pass
+
+    async def _expire(self) -> None:
+        for statuses in ((RouteStatus.READY,), PENDING):
+            async with self._database.transaction() as connection:
+                if statuses is PENDING:
+                    due = await transitions.overdue(connection, PENDING, limit=_BATCH)
+                else:
+                    due = await transitions.due(connection, RouteStatus.READY, "expires_at", limit=_BATCH)
+                if due:
+                    await transitions.move(
+                        connection,
+                        due,
+                        RouteStatus.EXPIRED,
+                        EventType.ROUTE_EXPIRED,
+                        source=SWEEPER_SOURCE,
+                        data={"status": RouteStatus.EXPIRED},
+                        reason={"code": "expired", "detail": "ttl_s ran out before the first fill"},
+                        relay=self._relay,
+                    )
+                    telemetry.routes_expired(len(due))
+
+    async def _end_horizons(self) -> None:
+        async with self._database.transaction() as connection:
+            due = await transitions.due(connection, RouteStatus.EXECUTING, "horizon_ends_at", limit=_BATCH)
+            if due:
+                await transitions.move(
+                    connection,
+                    due,
+                    RouteStatus.PARTIALLY_FILLED,
+                    EventType.ROUTE_ENDED,
+                    source=SWEEPER_SOURCE,
+                    data={"status": RouteStatus.PARTIALLY_FILLED},
+                    relay=self._relay,
+                )
+
+    async def _republish(self) -> None:
+        async with self._database.transaction() as connection:
+            stuck = await transitions.orphans(connection, older_than_s=self._pipeline.stuck_after_s, limit=_BATCH)
+            for event_type, source, event_id, route_id in stuck:
+                consumer = self._consumers.get(event_type)
+                if consumer is not None:
+                    await deliveries.revive(
+                        connection, consumer=consumer, source=source, event_id=event_id, route_id=route_id
+                    )
+            if stuck:
+                telemetry.routes_republished(len(stuck))
+
+    async def _forget(self) -> None:
+        async with self._database.connection() as connection:
+            await deliveries.purge_done(connection, older_than_h=self._retention.deliveries_h)
+            await deliveries.purge_keys(connection, older_than_h=self._retention.idempotency_h)

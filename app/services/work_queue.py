@@ -1,0 +1,62 @@
+"""What is due for each stage, taken under a lease."""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from app.config import PipelineSettings
+from app.domain.claim import Claim
+from app.domain.errors import Unavailable
+from app.infra.db import Database
+from app.infra.listener import Listener
+from app.infra.repositories import deliveries
+
+
+class WorkQueue:
+    """Lends events to one worker slot."""
+
+    def __init__(self, database: Database, listener: Listener, *, owner: str, pipeline: PipelineSettings) -> None:
+        self._database = database
+        self._listener = listener
+        self._owner = owner
+        self._pipeline = pipeline
+
+    def waker(self, consumer: str) -> asyncio.Event:
+        """Make an event that is set when something may be due."""
+        return self._listener.waker(consumer)
+
+    def forget(self, consumer: str, waker: asyncio.Event) -> None:
+        """Stop waking."""
+        self._listener.forget(consumer, waker)
+
+    async def free_own(self, consumer: str) -> None:
+        """Make due what a dead predecessor of this slot had taken. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            await deliveries.free_owner(connection, self._name(consumer))
+
+    async def take(self, consumer: str) -> list[Claim]:
+        """Take a batch of what was never tried, or one event that was. Raises Unavailable."""
+        # What failed before is tried alone, so that one poisonous event takes no other down with it.
+        return await self._claim(consumer, self._pipeline.batch, retried=False) or await self._claim(
+            consumer, 1, retried=True
+        )
+
+    async def _claim(self, consumer: str, limit: int, *, retried: bool) -> list[Claim]:
+        async with self._database.connection() as connection:
+            return await deliveries.claim(
+                connection,
+                consumer,
+                limit=limit,
+                owner=self._name(consumer),
+                lease_s=self._pipeline.lease_s,
+                retried=retried,
+            )
+
+    async def give_back(self, claims: Sequence[Claim]) -> None:
+        """Return claims after an outage, which is no attempt; if this fails too, their lease runs out."""
+        with contextlib.suppress(Unavailable):
+            async with self._database.connection() as connection:
+                await deliveries.release(connection, claims, delays_s=[0.0] * len(claims), counted=False)
+
+    def _name(self, consumer: str) -> str:
+        return f"{self._owner}/{consumer}"

@@ -1,0 +1,56 @@
+"""A worker process: consumers, sweeper and jobs until it is told to stop; what is under way is finished first."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+
+from app import telemetry
+from app.domain.errors import Unavailable
+from app.services.container import Services
+from app.services.publishing import Receiver
+from app.services.stage_set import StageSet
+from app.services.sweeping import Sweeper
+from app.workers.consumer import Consumer
+from app.workers.jobs import JobRunner
+from app.workers.waiting import wait_for_any
+
+_OUTAGE_PAUSE_S = 0.5
+
+
+async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str] | None = None) -> None:
+    """Work until SIGTERM or SIGINT, on all stages or on some."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    telemetry.process_started("worker")
+    settings = services.settings
+    async with asyncio.TaskGroup() as tasks:
+        for name, runner in stages.runners.items():
+            if only and name not in only:
+                continue
+            tasks.create_task(Consumer(runner, stages.queue, poll_s=settings.pipeline.poll_s).run(stop))
+        tasks.create_task(_sweep(stages.sweeper, stop, settings.pipeline.sweep_s))
+        tasks.create_task(JobRunner(services.jobs, poll_s=settings.pipeline.poll_s).run(stop))
+        if stages.receiver is not None:
+            tasks.create_task(_receive(stages.receiver, stop))
+    telemetry.process_stopping("worker")
+
+
+async def _sweep(sweeper: Sweeper, stop: asyncio.Event, every_s: float) -> None:
+    while not stop.is_set():
+        await _through_outage("postgres", sweeper.sweep, stop)
+        await wait_for_any(stop, timeout_s=every_s)
+
+
+async def _receive(receiver: Receiver, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await _through_outage("bus", receiver.receive, stop)
+
+
+async def _through_outage(part: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+    try:
+        await work()
+    except Unavailable as error:
+        telemetry.part_away(part, error.detail)
+        await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)
