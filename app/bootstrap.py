@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Literal
 
+from app import telemetry
 from app.config import Settings
 from app.domain import solver
-from app.domain.event import RELAY, TRIGGERS, EventType
+from app.domain.errors import SolverError
+from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TRIGGERS, EventType
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
 from app.infra.cache_redis import LocalLimiter, RedisCache, RedisLimiter, RedisLink
@@ -35,6 +37,7 @@ from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
 from app.services.quoting import Quoting
+from app.services.revising import Reviser
 from app.services.routing import Acceptor, Canceller, RouteReader
 from app.services.solving import SolveWork
 from app.services.stage_set import StageSet
@@ -130,7 +133,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             streaming=streaming,
             jobs=jobs,
             archive=archive,
-            publishing=Publishing(database, bus),
+            publishing=Publishing(database, bus, topic=_topic(settings), relay=relay),
             bus=bus,
             health=Health(
                 database, newest_schema=newest_revision(), checks={"models": _models(predictor), "redis": _redis(redis)}
@@ -152,12 +155,30 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         # Its libraries are an extra, and heavy: they are loaded only where they are used.
         from app.infra.bus_pubsub import PubSubBus
 
-        pubsub = PubSubBus(settings.bus.project, emulator_host=settings.bus.emulator_host)
+        prefix = settings.bus.topic_prefix
+        pubsub = PubSubBus(
+            settings.bus.project,
+            emulator_host=settings.bus.emulator_host,
+            dead_letter_topic=f"{prefix}topic_dead_letters",
+        )
         bus = pubsub
+        try:
+            await pubsub.ensure([_topic(settings)], {_subscription(settings): _topic(settings)})
+        except SolverError as error:
+            # What was declared is created as soon as the broker answers.
+            telemetry.part_away("bus", error.detail)
     else:
         bus = PostgresBus(database, listener, subscribers, owner="bus", lease_s=settings.pipeline.lease_s)
     stack.push_async_callback(bus.close)
     return bus
+
+
+def _topic(settings: Settings) -> str:
+    return settings.bus.topic_prefix + TOPIC_ROUTE_EVENTS
+
+
+def _subscription(settings: Settings) -> str:
+    return settings.bus.topic_prefix + SUBSCRIPTION
 
 
 def _models(predictor: OnnxPredictor) -> Callable[[], Part]:
@@ -205,9 +226,9 @@ def stages_of(services: Services) -> StageSet:
     receiver = None
     is_relayed = settings.bus.kind == "pubsub"
     if is_relayed:
-        relay = Relay(database, services.bus, attempts=settings.attempts)
+        relay = Relay(database, services.bus, topic=_topic(settings), attempts=settings.attempts)
         runners[relay.stage] = relay
-        receiver = Receiver(database, services.bus, subscription=settings.bus.topic_prefix + SUBSCRIPTION)
+        receiver = Receiver(database, services.bus, subscription=_subscription(settings))
     solver.warm()
     return StageSet(
         runners=runners,
@@ -217,6 +238,14 @@ def stages_of(services: Services) -> StageSet:
             pipeline=settings.pipeline,
             retention=settings.retention,
             consumers=consumers,
+            relay=is_relayed,
+        ),
+        reviser=Reviser(
+            database,
+            services.state,
+            services.listener,
+            services.clock,
+            pipeline=settings.pipeline,
             relay=is_relayed,
         ),
         receiver=receiver,

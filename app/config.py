@@ -57,6 +57,8 @@ class PipelineSettings(Section):
     poll_s: float = Field(0.5, gt=0, description="how often a queue is looked at when nothing wakes its stage")
     sweep_s: float = Field(2.0, gt=0)
     stuck_after_s: float = Field(20.0, gt=0, description="a route without progress for this long is republished")
+    revise_s: float = Field(1.0, ge=0, description="least time between two revisions of one route")
+    revised_routes: int = Field(500, ge=0, description="newest live routes that follow the market")
     solve_timeout_ms: float = Field(1000.0, gt=0)
 
 

@@ -1,6 +1,5 @@
 """Run the HTTP application on uvicorn, and drain it when told to stop."""
 
-import gc
 import signal
 from types import FrameType
 
@@ -10,6 +9,7 @@ from fastapi import FastAPI
 from app.bootstrap import open_services
 from app.config import Settings
 from app.main import create_app
+from app.telemetry import tune_collector
 
 _DRAIN_WITHIN_S = 10
 
@@ -46,6 +46,5 @@ def serve(settings: Settings) -> None:
         backlog=2048,
         timeout_graceful_shutdown=_DRAIN_WITHIN_S,
     )
-    gc.collect()
-    gc.freeze()
+    tune_collector()
     DrainingServer(config, app).run()

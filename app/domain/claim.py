@@ -1,6 +1,8 @@
 """The right to handle an event."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
 
@@ -15,3 +17,5 @@ class Claim:
     event_id: str
     route_id: UUID | None
     payload: bytes | None
+    row: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What its stage works on; None when the stage before stored nothing."""

@@ -53,7 +53,7 @@ TRIGGERS: dict[str, Stage] = {
 }
 
 
-def source_of(stage: Stage) -> str:
+def source_of(stage: str) -> str:
     """Name the component that says a stage's events."""
     return f"solver-{stage}"
 

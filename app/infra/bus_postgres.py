@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from app.domain.claim import Claim
+from app.domain.errors import Unavailable
 from app.domain.message import Delivery, Message, pack, unpack
 from app.infra.db import Connection, Database
 from app.infra.ids import new_id
@@ -34,6 +35,7 @@ class PostgresBus:
 
     async def publish(self, messages: Sequence[Message]) -> None:
         """Store messages for whoever subscribes. Raises Unavailable."""
+        self._refuse_closed()
         rows = [row for message in messages for row in self._rows(message)]
         if rows:
             async with self._database.transaction() as connection:
@@ -46,6 +48,7 @@ class PostgresBus:
 
     async def receive(self, subscription: str, *, limit: int, wait_s: float) -> list[Delivery]:
         """Take what is due, waiting a while for the first. Raises Unavailable."""
+        self._refuse_closed()
         waker = self._listener.waker(subscription)
         deadline = asyncio.get_running_loop().time() + wait_s
         try:
@@ -62,6 +65,10 @@ class PostgresBus:
             return []
         finally:
             self._listener.forget(subscription, waker)
+
+    def _refuse_closed(self) -> None:
+        if self._closed.is_set():
+            raise Unavailable("the bus is closed")
 
     async def _claim(self, subscription: str, limit: int) -> list[Claim]:
         async with self._database.connection() as connection:

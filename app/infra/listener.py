@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
-from app.domain.errors import Unavailable
 from app.infra.db import Database
 from app.infra.repositories.deliveries import WORK_CHANNEL
 from app.infra.repositories.markets import MARKET_CHANNEL
@@ -49,7 +48,8 @@ class Listener:
 
     async def _listen(self) -> None:
         while True:
-            with contextlib.suppress(Unavailable, OSError, asyncio.TimeoutError):
+            # Whatever ends one connection, only another one brings the wake-ups back.
+            with contextlib.suppress(Exception):
                 await self._follow()
             await asyncio.sleep(_RETRY_S)
 

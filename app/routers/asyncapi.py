@@ -6,10 +6,9 @@ from typing import Any
 
 import orjson
 
-from app.domain.event import TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.domain.event import SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
 from app.telemetry import Level
 
-_SCHEMAS = "app.services.event_schemas"
 _SOCKET_CHANNELS = ("routes", "quotes", "prices", "forecasts", "events")
 _FRAMES = ("subscribed", "unsubscribed", "snapshot", "update", "heartbeat", "pong", "error", "closing")
 
@@ -17,7 +16,8 @@ _FRAMES = ("subscribed", "unsubscribed", "snapshot", "update", "heartbeat", "pon
 @cache
 def asyncapi_document(version: str) -> bytes:
     """Write the document from the event types and the JSON schemas of their payloads."""
-    messages = {name: _event(name) for name in EventType}
+    schemas = _payload_schemas()
+    messages = {name: _event(name, schemas) for name in EventType}
     return orjson.dumps(
         {
             "asyncapi": "3.0.0",
@@ -63,7 +63,7 @@ def asyncapi_document(version: str) -> bytes:
                     "log": {"summary": "One log record", "payload": _LOG},
                     **{_key(name): message for name, message in messages.items()},
                 },
-                "schemas": _payload_schemas(),
+                "schemas": schemas,
             },
         }
     )  # fmt: skip
@@ -83,17 +83,14 @@ def _operation(action: str, channel: str, message: str, summary: str) -> dict[st
 
 
 def _payload_schemas() -> dict[str, Any]:
-    folder = resources.files(_SCHEMAS.rpartition(".")[0]).joinpath(_SCHEMAS.rpartition(".")[2])
-    if not folder.is_dir():
-        return {}
+    folder = resources.files("app.services").joinpath("event_schemas")
     files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
     return {file.name.removesuffix(".json").replace(".", "_"): orjson.loads(file.read_bytes()) for file in files}
 
 
-def _event(name: str) -> dict[str, Any]:
-    stem = name.split(".", 1)[0]
-    newest = max((key for key in _payload_schemas() if key.rpartition("_v")[0] == stem), default=None)
-    data = {"$ref": f"#/components/schemas/{newest}"} if newest else {"type": "object"}
+def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+    schema = f"{name.split('.', 1)[0]}_v{SCHEMA_VERSION}"
+    data = {"$ref": f"#/components/schemas/{schema}"} if schema in schemas else {"type": "object"}
     return {
         "name": name,
         "contentType": "application/cloudevents+json",

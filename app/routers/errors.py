@@ -1,5 +1,6 @@
 """One table from error classes to HTTP answers, all of them `application/problem+json`."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -87,31 +89,37 @@ def problem(
     }
     if invalid:
         document["errors"] = [{"pointer": error.pointer, "message": error.message} for error in invalid]
-    body = orjson.dumps(document | members, default=str)
-    return Response(body, status, headers, MEDIA_TYPE)
+    return Response(_written(document | members), status, headers, MEDIA_TYPE)
+
+
+def _written(document: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document, default=str)
+    except TypeError:
+        # Half a surrogate pair is no UTF-8.
+        return json.dumps(document, default=str, ensure_ascii=False).encode(errors="replace")
 
 
 def refusal(scope: Scope, error: SolverError) -> Response:
     """Answer with an error of ours."""
     answer = answer_of(error)
-    detail, members = error.detail, {}
     if answer.status == HTTPStatus.INTERNAL_SERVER_ERROR:
         return failure(scope, error)
-    if isinstance(error, errors.Unavailable):
-        telemetry.part_away("dependency", error.detail)
-        detail = _AWAY
+    members: dict[str, Any] = {}
     if isinstance(error, errors.Infeasible):
         members = {"constraint": error.constraint, "nearest": error.nearest}
-    return problem(
+    response = problem(
         scope,
         status=answer.status,
         code=error.code,
         title=answer.title,
-        detail=detail,
+        detail=_AWAY if isinstance(error, errors.Unavailable) else error.detail,
         headers=_headers(error),
         invalid=error.errors if isinstance(error, errors.Invalid) else (),
         **members,
     )
+    scope["state"]["refusal"] = (error.code, error.detail)
+    return response
 
 
 def failure(scope: Scope, error: BaseException) -> Response:
@@ -170,7 +178,17 @@ async def _on_http_error(request: Request, error: Exception) -> Response:
     template = _HTTP_DETAILS.get(status) if is_default else None
     detail = template.format(path=scope["path"], method=scope["method"]) if template else error.detail
     code = _HTTP_CODES.get(status) or phrase.lower().replace(" ", "-")
-    return problem(scope, status=status, code=code, title=phrase, detail=detail, headers=error.headers)
+    headers = _allowed(request) if status == HTTPStatus.METHOD_NOT_ALLOWED else error.headers
+    return problem(scope, status=status, code=code, title=phrase, detail=detail, headers=headers)
+
+
+def _allowed(request: Request) -> dict[str, str]:
+    # The framework names only the methods of the first route that has the path.
+    methods: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.methods and context.path_regex.match(request.scope["path"]):
+            methods |= context.methods
+    return {"Allow": ", ".join(sorted(methods))}
 
 
 def install(app: FastAPI) -> None:

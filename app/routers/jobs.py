@@ -10,6 +10,7 @@ from app.routers.deps import Trainer, body, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
 from app.services.access import Identity, Scope
+from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.jobs import JobIn
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -41,7 +42,7 @@ async def list_jobs(
     request: Request,
     trainer: Trainer,
     status: Status | None = None,
-    kind: Annotated[str | None, Query(max_length=64)] = None,
+    kind: Annotated[str | None, Query(max_length=64, pattern=NAME_PATTERN)] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:

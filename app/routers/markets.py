@@ -7,11 +7,11 @@ from pydantic import TypeAdapter
 
 from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.answers import Json
-from app.routers.deps import AnyProgram, MarketWriter, adapted, services
+from app.routers.deps import AnyProgram, MarketWriter, adapted, read, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
-from app.services.market_data import read_market_batch, read_one_market
 from app.services.market_listing import MarketFilter
+from app.services.market_reading import read_market_batch, read_one_market
 from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.market import MARKET, MarketsIn
 
@@ -53,7 +53,8 @@ async def write_markets(request: Request, writer: MarketWriter) -> Response:
     Of several states of one market in a batch the one with the highest `sequence` counts, then the last one; the
     others are answered `applied: false`.
     """
-    batch = await read_market_batch(await adapted(request, _ANYTHING, is_batch=True))
+    raw = await read(request, services(request).settings.limits.batch_body_bytes)
+    batch = await read_market_batch(raw)
     decimals = {asset: stated.decimals for asset, stated in batch.assets.items()}
     results = await services(request).market_data.write(batch.markets, decimals)
     return Json({"applied": sum(result.applied for result in results), "results": results})

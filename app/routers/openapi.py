@@ -175,23 +175,24 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]
 
 def _refusals(path: str, operation: dict[str, Any]) -> dict[str, Any]:
     found = {
-        "401": _refusal("No valid key"),
-        "403": _refusal("The key lacks the scope"),
-        "429": _refusal("The program's allowance is spent", {**_RETRY_AFTER, **_RATE_LIMIT}),
-        "500": _refusal("Unexpected; the log has the details"),
-        "503": _refusal("Temporarily unavailable; nothing was lost", _RETRY_AFTER),
+        "401": documented_problem("No valid key"),
+        "403": documented_problem("The key lacks the scope"),
+        "429": documented_problem("The program's allowance is spent", {**_RETRY_AFTER, **_RATE_LIMIT}),
+        "500": documented_problem("Unexpected; the log has the details"),
+        "503": documented_problem("Temporarily unavailable; nothing was lost", _RETRY_AFTER),
     }
     if "{" in path:
-        found["404"] = _refusal("Nothing of that name that this program may see")
+        found["404"] = documented_problem("Nothing of that name that this program may see")
     if "requestBody" in operation:
-        found["413"] = _refusal("The body is too large")
-        found["415"] = _refusal("The body is not JSON by its Content-Type")
+        found["413"] = documented_problem("The body is too large")
+        found["415"] = documented_problem("The body is not JSON by its Content-Type")
     if "requestBody" in operation or operation.get("parameters"):
-        found["422"] = _refusal("A request that cannot be valid; `errors` points at each field")
+        found["422"] = documented_problem("A request that cannot be valid; `errors` points at each field")
     return found
 
 
-def _refusal(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+def documented_problem(description: str, headers: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Describe a refusal: use it as a value of `responses`. Those of every operation are added anyway."""
     answer: dict[str, Any] = {
         "description": description,
         "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="Problem")}}},

@@ -13,6 +13,7 @@ from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
 from app.services.documents import timestamp
 from app.services.price_history import MAX_INTERVAL_S, Span
+from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.prices import PricesIn
 
 router = APIRouter(tags=["prices"])
@@ -48,7 +49,7 @@ async def list_prices(
     instrument: Instrument,
     begin: From = None,
     to: To = None,
-    source: Annotated[str | None, Query(max_length=128)] = None,
+    source: Annotated[str | None, Query(max_length=128, pattern=NAME_PATTERN)] = None,
     order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,

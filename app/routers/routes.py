@@ -7,8 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from app import telemetry
-from app.domain.errors import FieldError, Invalid, SolverError
+from app.domain.errors import FieldError, Invalid
 from app.domain.route import SETTLED, RouteStatus
 from app.routers.answers import Json
 from app.routers.deps import Trader, body, services
@@ -45,20 +44,16 @@ async def request_route(
             (FieldError("/headers/Idempotency-Key", "must be 1 to 255 visible ASCII characters"),),
         )
     wait_s = _wait_of(prefer)
-    try:
-        trade, parsed = await body(request, TradeIn)
-        accepted = await services(request).acceptor.accept(
-            RouteRequest(
-                program=trader.program,
-                trade=trade,
-                idempotency_key=idempotency_key,
-                body=parsed,
-                traceparent=request.scope["state"].get("traceparent"),
-            )
+    trade, parsed = await body(request, TradeIn)
+    accepted = await services(request).acceptor.accept(
+        RouteRequest(
+            program=trader.program,
+            trade=trade,
+            idempotency_key=idempotency_key,
+            body=parsed,
+            traceparent=request.scope["state"].get("traceparent"),
         )
-    except SolverError as error:
-        telemetry.request_refused("http", error.code, error.detail)
-        raise
+    )
     headers = {"Location": f"/v1/routes/{accepted.route_id}"}
     if wait_s is None:
         return Response(accepted.response, 202, headers, "application/json")

@@ -10,6 +10,7 @@ from fastapi import WebSocket, WebSocketDisconnect
 
 CLOSE_CODES = {
     "going_away": 1001,
+    "unavailable": 1013,
     "unauthenticated": 4401,
     "slow_consumer": 4408,
 }

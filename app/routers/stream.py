@@ -32,7 +32,8 @@ async def stream(websocket: WebSocket) -> None:
     await websocket.accept()
     outbox = Outbox(websocket, limit_bytes=services.settings.limits.socket_queue_bytes)
     session = Session(services, outbox)
-    reader = asyncio.create_task(_read(websocket, session))
+    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
+    reader = asyncio.create_task(_read(websocket, session, token.strip() if scheme.lower() == "bearer" else ""))
     tasks = {
         reader,
         asyncio.create_task(outbox.run()),
@@ -40,9 +41,6 @@ async def stream(websocket: WebSocket) -> None:
         asyncio.create_task(session.guard()),
         asyncio.create_task(_drain(websocket, outbox)),
     }
-    scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer" and token:
-        await session.authenticate(token.strip())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -58,7 +56,10 @@ async def _drain(websocket: WebSocket, outbox: Outbox) -> None:
     await outbox.finish({"type": "closing", "reason": "the service is shutting down; reconnect"}, "going_away")
 
 
-async def _read(websocket: WebSocket, session: "Session") -> None:
+async def _read(websocket: WebSocket, session: "Session", token: str) -> None:
+    if token:
+        # Before the first message is looked at, which may have come with the handshake.
+        await session.authenticate(token)
     with contextlib.suppress(WebSocketDisconnect):
         while True:
             message = await websocket.receive()
@@ -87,7 +88,8 @@ class Session:
             if not identity.allows("trade"):
                 raise Unauthenticated("this key lacks the scope trade, which streams need")
         except Unavailable as error:
-            self._refuse("unavailable", error.detail)
+            if self._identity is None:
+                await self._outbox.finish(_error("unavailable", error.detail), "unavailable")
             return
         except SolverError as error:
             await self._outbox.finish(_error("unauthenticated", error.detail), "unauthenticated")
@@ -118,6 +120,9 @@ class Session:
             return
         try:
             await self._dispatch(message)
+        except Unavailable as error:
+            # A subscription begun in part cannot be told from a whole one: the client resumes on a new socket.
+            await self._outbox.finish(_error("unavailable", error.detail), "unavailable")
         except SolverError as error:
             self._refuse(error.code, error.detail)
 
@@ -222,7 +227,6 @@ class Session:
             self._refuse("unknown-subscription", "no such subscription on this socket")
             return
         self._services.streaming.unwatch(watch)
-        self._outbox.put({"type": "unsubscribed", "channel": "routes", "subscription": watch.name})
 
     async def pump(self) -> None:
         """Pass on what arrives for the subscriptions, in order."""

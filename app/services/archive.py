@@ -17,7 +17,7 @@ from app.services.ports import Clock, Objects
 from app.services.schemas.jobs import ArchiveParams
 
 PREFIX = "archive/"
-_CHUNK = 5_000
+CHUNK = 5_000
 _MEMBER_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -28,11 +28,14 @@ class Archive:
     run writes the same file again.
     """
 
-    def __init__(self, database: Database, objects: Objects, clock: Clock, *, retention_h: float) -> None:
+    def __init__(
+        self, database: Database, objects: Objects, clock: Clock, *, retention_h: float, chunk: int = CHUNK
+    ) -> None:
         self._database = database
         self._objects = objects
         self._clock = clock
         self._retention_h = retention_h
+        self._chunk = chunk
 
     async def run(self, params: ArchiveParams, progress: Progress) -> dict[str, Any]:
         """Archive; answers the files written and the rows moved. Raises Unavailable."""
@@ -48,7 +51,7 @@ class Archive:
             # Rows that pass the age meanwhile wait for the next run, or a busy log would keep this one going.
             while moved[name] < totals[name]:
                 async with self._database.connection() as connection:
-                    limit = min(_CHUNK, totals[name] - moved[name])
+                    limit = min(self._chunk, totals[name] - moved[name])
                     rows = await repository.oldest(connection, source, before=before, limit=limit)
                 if not rows:
                     break
@@ -64,9 +67,9 @@ class Archive:
         source = _source_of(name)
         lines = await asyncio.to_thread(_unzip, await self._objects.get(name))
         restored = 0
-        for begin in range(0, len(lines), _CHUNK):
+        for begin in range(0, len(lines), CHUNK):
             async with self._database.transaction() as connection:
-                restored += await repository.insert(connection, source, lines[begin : begin + _CHUNK])
+                restored += await repository.insert(connection, source, lines[begin : begin + CHUNK])
         return {"restored": restored, "present": len(lines) - restored}
 
     async def files(self) -> Sequence[str]:

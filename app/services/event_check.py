@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from app.domain.errors import Malformed
 from app.domain.event import SPEC_VERSION
 
+MAX_NAME = 256
 _SCHEMA_NAME = re.compile(r"^urn:solver:event:(?P<name>[a-z_]+):v(?P<version>\d+)$")
 
 
@@ -32,15 +33,16 @@ def check_event(body: bytes) -> dict[str, Any]:
     """Read a CloudEvent. Raises Malformed saying what is wrong with it."""
     try:
         event = json.loads(body, parse_constant=_refuse_constant)
-    except ValueError as error:
+        _refuse_unstorable(event)
+    except (ValueError, RecursionError) as error:
         raise Malformed(f"the message is not JSON: {error}") from error
     if not isinstance(event, dict):
         raise Malformed("the message is not a JSON object; send one CloudEvent 1.0")
     if event.get("specversion") != SPEC_VERSION:
         raise Malformed(f"specversion is {event.get('specversion')!r}; this product speaks CloudEvents {SPEC_VERSION}")
     for name in ("id", "source", "type"):
-        if not isinstance(event.get(name), str) or not event[name] or len(event[name]) > 256:
-            raise Malformed(f"{name} must be a string of 1 to 256 characters")
+        if not isinstance(event.get(name), str) or not event[name] or len(event[name]) > MAX_NAME:
+            raise Malformed(f"{name} must be a string of 1 to {MAX_NAME} characters")
     if not isinstance(event.get("data"), dict):
         raise Malformed("data must be a JSON object")
     family = event["type"].split(".", 1)[0]
@@ -61,3 +63,17 @@ def check_event(body: bytes) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
+
+
+def _refuse_unstorable(value: Any) -> None:
+    if isinstance(value, str):
+        if "\x00" in value:
+            raise ValueError("text with a NUL cannot be stored")
+        value.encode()
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            _refuse_unstorable(name)
+            _refuse_unstorable(each)
+    elif isinstance(value, list):
+        for each in value:
+            _refuse_unstorable(each)

@@ -1,7 +1,7 @@
 """The features stage: what the market and the trade look like, as numbers."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +31,7 @@ class FeatureWork:
         self._prices = prices
         self._clock = clock
 
-    async def compute(self, rows: Sequence[dict[str, Any]]) -> list[Result | Exception]:
+    async def compute(self, rows: Sequence[Mapping[str, Any]]) -> list[Result | Exception]:
         """Compute the market's and the request's features of each route."""
         trades = [TradeIn.model_validate_json(row["trade"]) for row in rows]
         histories = await self._prices.bars_many(sorted({trade.instrument for trade in trades}))

@@ -1,7 +1,7 @@
 """The inference stage: what is expected of the market while the trade lasts."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class InferenceWork:
         self._forecaster = forecaster
         self._prices = prices
 
-    async def compute(self, rows: Sequence[dict[str, Any]]) -> list[Result | Exception]:
+    async def compute(self, rows: Sequence[Mapping[str, Any]]) -> list[Result | Exception]:
         """Forecast the market of each route and apply its terms."""
         began = time.perf_counter()
         trades = [TradeIn.model_validate_json(row["trade"]) for row in rows]

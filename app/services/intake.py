@@ -1,7 +1,8 @@
 """The intake stage: a program asks for a route by an event instead of a POST."""
 
+import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from app import telemetry
@@ -17,6 +18,8 @@ from app.services.event_check import check_event
 from app.services.routing import Acceptor, RouteRequest
 from app.services.schemas.trade import read_trade
 from app.services.staging import attempts_of, backoff_s, fail
+
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Intake:
@@ -52,11 +55,9 @@ class Intake:
         if not await self._access.knows_program(data["program"]):
             raise Malformed(f"program {data['program']!r} is unknown; create a key for it with `solver keys create`")
         document = dict(data["trade"])
-        if data.get("client_order_id") is not None:
-            document.setdefault("client_order_id", data["client_order_id"])
-        request = RouteRequest(
-            program=data["program"], trade=read_trade(document), traceparent=event.get("traceparent")
-        )
+        if document.get("client_order_id") is None:
+            document["client_order_id"] = data.get("client_order_id")
+        request = RouteRequest(program=data["program"], trade=read_trade(document), traceparent=_trace_of(event))
         route_id = route_id_of(event["source"], event["id"], _milliseconds(event))
         await self._acceptor.accept_event(request, claim, route_id=route_id)
 
@@ -74,9 +75,16 @@ class Intake:
             await deliveries.release(connection, [claim], delays_s=[delay_s], counted=True)
 
 
+def _trace_of(event: dict[str, Any]) -> str | None:
+    trace = event.get("traceparent")
+    return trace if isinstance(trace, str) and _TRACE.fullmatch(trace) else None
+
+
 def _milliseconds(event: dict[str, Any]) -> int:
     try:
         moment = datetime.fromisoformat(str(event.get("time", "")).replace("Z", "+00:00"))
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
         return max(0, int(moment.timestamp() * 1e3))
     except (ValueError, OverflowError):
         return 0

@@ -20,7 +20,7 @@ from app.services.schemas.jobs import JobIn
 from app.services.schemas.trade import field_errors
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
-_RETRY_S = 2.0
+_RETRY_S = 0.5
 
 
 class Progress(Protocol):

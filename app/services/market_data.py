@@ -1,28 +1,23 @@
 """Take market states in: checked, durable before acknowledged, many writers in one transaction."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-from pydantic import ValidationError
 
 from app import telemetry
-from app.domain.errors import FieldError, Invalid, SolverError
+from app.domain.errors import FieldError, SolverError
 from app.infra.db import Database
 from app.infra.repositories import market_listing
 from app.infra.repositories import markets as repository
 from app.infra.repositories.markets import MarketWrite
-from app.services.market_listing import KINDS, Listing
+from app.services.market_listing import Listing
+from app.services.market_reading import invalid_markets
 from app.services.market_state import MarketState
-from app.services.schemas.market import MARKET, AnyMarketIn, ConcentratedIn, MarketsIn, OrderBookIn, RfqIn
-from app.services.schemas.trade import field_errors
+from app.services.schemas.market import AnyMarketIn, ConcentratedIn, OrderBookIn, RfqIn
+from app.services.turns import Turn
 
 _MAX_GROUP = 2_000
 _MAX_WAITING = 1_000
-_MAX_ERRORS = 100
-_TURN_S = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +95,7 @@ class MarketData:
         self, markets: Sequence[AnyMarketIn], decimals: Mapping[str, int], pointer: Callable[[int], str]
     ) -> None:
         errors: list[FieldError] = []
-        turn = _Turn()
+        turn = Turn()
         for number, market in enumerate(markets):
             await turn.pass_on()
             try:
@@ -109,7 +104,7 @@ class MarketData:
                 errors.append(FieldError(f"{pointer(number)}/{_wrong_field(market)}", str(error)))
         errors += await self._missing_decimals(markets, decimals, pointer)
         if errors:
-            raise Invalid(_count(errors), tuple(errors[:_MAX_ERRORS]))
+            raise invalid_markets(errors)
 
     async def _missing_decimals(
         self, markets: Sequence[AnyMarketIn], decimals: Mapping[str, int], pointer: Callable[[int], str]
@@ -173,56 +168,6 @@ class MarketData:
                 request.answer.set_result(revisions)
 
 
-async def read_market_batch(parsed: Any) -> MarketsIn:
-    """Check a batch of markets that came as parsed JSON, letting others run meanwhile. Raises Invalid."""
-    markets = parsed.get("markets") if isinstance(parsed, dict) else None
-    if not isinstance(markets, list):
-        _validate_envelope(parsed)
-        raise Invalid("the batch is not valid", (FieldError("/markets", "must be a list of markets"),))
-    envelope = _validate_envelope({**parsed, "markets": []})
-    read: list[AnyMarketIn] = []
-    errors: list[FieldError] = []
-    turn = _Turn()
-    for number, item in enumerate(markets):
-        await turn.pass_on()
-        try:
-            read.append(MARKET.validate_python(item))
-        except ValidationError as error:
-            errors += _market_errors(error, f"/markets/{number}")
-            if len(errors) >= _MAX_ERRORS:
-                break
-    if errors:
-        raise Invalid(_count(errors), tuple(errors[:_MAX_ERRORS]))
-    return envelope.model_copy(update={"markets": tuple(read)})
-
-
-def read_one_market(market_id: str, parsed: Any) -> AnyMarketIn:
-    """Check one market that came as parsed JSON under its id. Raises Invalid."""
-    if not isinstance(parsed, dict):
-        raise Invalid("the market is not valid", (FieldError("", "must be a JSON object: one market"),))
-    if parsed.get("market_id", market_id) != market_id:
-        raise Invalid(
-            "the market is not valid",
-            (FieldError("/market_id", f"differs from the URL, which names {market_id}; remove it or make them equal"),),
-        )
-    try:
-        return MARKET.validate_python({**parsed, "market_id": market_id})
-    except ValidationError as error:
-        raise Invalid("the market is not valid", tuple(_market_errors(error, ""))) from error
-
-
-class _Turn:
-    """Gives other tasks their turn every few milliseconds of a long loop."""
-
-    def __init__(self) -> None:
-        self._until = time.perf_counter() + _TURN_S
-
-    async def pass_on(self) -> None:
-        if time.perf_counter() > self._until:
-            await asyncio.sleep(0)
-            self._until = time.perf_counter() + _TURN_S
-
-
 async def _latest(markets: Sequence[AnyMarketIn]) -> tuple[dict[str, int], dict[str, MarketWrite]]:
     winners: dict[str, int] = {}
     for number, market in enumerate(markets):
@@ -230,7 +175,7 @@ async def _latest(markets: Sequence[AnyMarketIn]) -> tuple[dict[str, int], dict[
         if winner is None or _is_not_older(market, markets[winner]):
             winners[market.market_id] = number
     writes: dict[str, MarketWrite] = {}
-    turn = _Turn()
+    turn = Turn()
     for market_id, number in winners.items():
         await turn.pass_on()
         market = markets[number]
@@ -243,26 +188,6 @@ def _is_not_older(market: AnyMarketIn, other: AnyMarketIn) -> bool:
     return market.sequence is None or other.sequence is None or market.sequence >= other.sequence
 
 
-def _validate_envelope(parsed: Any) -> MarketsIn:
-    try:
-        return MarketsIn.model_validate(parsed)
-    except ValidationError as error:
-        raise Invalid("the batch is not valid", field_errors(error)) from error
-
-
-def _market_errors(error: ValidationError, prefix: str) -> list[FieldError]:
-    found: list[FieldError] = []
-    for each in field_errors(error):
-        # Pydantic names the kind it chose as the first step of the way; the message has no such step.
-        step, _, rest = each.pointer.removeprefix("/").partition("/")
-        pointer = (f"/{rest}" if rest else "") if step in KINDS else each.pointer
-        if pointer or each.pointer:
-            found.append(FieldError(prefix + pointer, each.message))
-        else:
-            found.append(FieldError(f"{prefix}/kind", f"must be one of {', '.join(KINDS)}"))
-    return found
-
-
 def _wrong_field(market: AnyMarketIn) -> str:
     match market:
         case OrderBookIn():
@@ -273,7 +198,3 @@ def _wrong_field(market: AnyMarketIn) -> str:
             return "takes" if market.gives == market.takes else "expires_at"
         case _:
             return "reserves"
-
-
-def _count(errors: Sequence[FieldError]) -> str:
-    return "1 field is not valid" if len(errors) == 1 else f"{len(errors)} fields are not valid"

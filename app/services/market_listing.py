@@ -23,6 +23,7 @@ from app.infra.db import Database
 from app.infra.repositories import market_listing as repository
 from app.services.documents import timestamp
 from app.services.market_state import LiveMarket, MarketState
+from app.services.turns import Turn
 
 _KIND_NAMES: Mapping[type[Market], str] = {
     OrderBook: "order_book",
@@ -60,10 +61,8 @@ class _View:
     """What is derived from all markets at once, for as long as none changes."""
 
     version: tuple[int, int]
-    ids: tuple[str, ...]
     venues: tuple[dict[str, Any], ...]
     instruments: tuple[dict[str, Any], ...]
-    pairs: frozenset[frozenset[str]]
 
 
 class Listing:
@@ -85,10 +84,10 @@ class Listing:
         self, which: MarketFilter, *, limit: int, after: str | None
     ) -> tuple[list[orjson.Fragment], str | None]:
         """List markets by id, and the id that the next page starts behind."""
-        view = await self._fresh()
+        await self._state.fresh()
         live = self._state.markets
         wanted: list[str] = []
-        for market_id in view.ids:
+        for market_id in sorted(live):
             if (after is None or market_id > after) and which.keeps(live[market_id].market):
                 wanted.append(market_id)
                 if len(wanted) > limit:
@@ -98,23 +97,28 @@ class Listing:
 
     async def venues(self) -> tuple[dict[str, Any], ...]:
         """List venues by name."""
-        return (await self._fresh()).venues
+        return (await self._look()).venues
 
     async def instruments(self) -> tuple[dict[str, Any], ...]:
         """List the pairs that some market trades, by name."""
-        return (await self._fresh()).instruments
+        return (await self._look()).instruments
 
     async def trades(self, instrument: str) -> bool:
         """Say whether a market trades an instrument, in either direction."""
-        return frozenset(instrument.split("-")) in (await self._fresh()).pairs
+        await self._state.fresh()
+        try:
+            return bool(self._state.snapshot(Instrument.parse(instrument)).markets)
+        except ValueError:
+            return False
 
-    async def _fresh(self) -> _View:
+    async def _look(self) -> _View:
         await self._state.fresh()
         live = self._state.markets
         version = (len(live), max((each.revision for each in live.values()), default=0))
-        if self._view is None or self._view.version != version:
-            self._view = _look(version, live)
-        return self._view
+        view = self._view
+        if view is None or view.version != version:
+            view = self._view = await _derive(version, live)
+        return view
 
     async def _documents(self, market_ids: list[str]) -> list[orjson.Fragment]:
         async with self._database.connection() as connection:
@@ -128,22 +132,23 @@ def _document(row: repository.StoredMarket) -> orjson.Fragment:
     return orjson.Fragment(row.document.rstrip().removesuffix("}") + extra)
 
 
-def _look(version: tuple[int, int], live: Mapping[str, LiveMarket]) -> _View:
-    ids = tuple(sorted(live))
-    markets = [live[market_id].market for market_id in ids]
+async def _derive(version: tuple[int, int], live: Mapping[str, LiveMarket]) -> _View:
+    markets = [live[market_id].market for market_id in sorted(live)]
     venues: dict[str, list[Market]] = {}
     pairs: dict[frozenset[str], list[Market]] = {}
+    turn = Turn()
     for market in markets:
+        await turn.pass_on()
         venues.setdefault(market.venue, []).append(market)
         for pair in combinations(market.assets, 2):
             pairs.setdefault(frozenset(pair), []).append(market)
-    return _View(
-        version,
-        ids,
-        tuple(_venue(name, venues[name]) for name in sorted(venues)),
-        tuple(sorted((row for found in pairs.items() for row in _instruments(*found)), key=_by_instrument)),
-        frozenset(pairs),
-    )
+    instruments: list[dict[str, Any]] = []
+    for pair_of, found in pairs.items():
+        await turn.pass_on()
+        instruments += _instruments(pair_of, found)
+    instruments.sort(key=_by_instrument)
+    rows = tuple(_venue(name, venues[name]) for name in sorted(venues))
+    return _View(version, rows, tuple(instruments))
 
 
 def _venue(name: str, markets: list[Market]) -> dict[str, Any]:

@@ -118,12 +118,14 @@ class PriceHistory:
         self, instrument: str, span: Span, *, source: str | None, after: TickPlace | None, limit: int
     ) -> tuple[list[dict[str, Any]], TickPlace | None]:
         """List ticks, and where the next page starts. Raises NotFound, Unavailable."""
+        if after is not None:
+            after = (_within(after[0]), *after[1:])
         async with self._database.connection() as connection:
             rows = await repository.ticks(
                 connection,
                 instrument,
-                begin=span.begin or _EARLIEST,
-                end=span.end or _LATEST,
+                begin=_within(span.begin or _EARLIEST),
+                end=_within(span.end or _LATEST),
                 source=source,
                 after=after,
                 limit=limit + 1,
@@ -142,9 +144,10 @@ class PriceHistory:
 
         Pages of long intervals are shorter than asked for. Raises NotFound, Unavailable.
         """
+        after = None if after is None else _grid(_within(after), interval_s)
         limit = max(1, min(limit, _MOST_SECONDS_ADDED_UP // interval_s))
-        begin = _grid(span.begin, interval_s) if span.begin else _EARLIEST
-        end = _grid(span.end, interval_s) if span.end else _LATEST
+        begin = _grid(_within(span.begin or _EARLIEST), interval_s)
+        end = _grid(_within(span.end or _LATEST), interval_s)
         if after is not None and span.newest_first:
             end = min(end, after)
         elif after is not None:
@@ -243,13 +246,14 @@ def _out_of_range(tick: NewTick, number: int) -> list[FieldError]:
     return errors
 
 
+def _within(moment: datetime) -> datetime:
+    return min(max(moment, _EARLIEST), _LATEST)
+
+
 def _grid(moment: datetime, interval_s: int) -> datetime:
     micros = (moment - _EPOCH) // timedelta(microseconds=1)
     width = interval_s * 1_000_000
-    try:
-        return _EPOCH + timedelta(microseconds=-(-micros // width) * width)
-    except OverflowError:
-        return _LATEST
+    return _EPOCH + timedelta(microseconds=-(-micros // width) * width)
 
 
 def _text(value: float) -> str:

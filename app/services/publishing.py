@@ -8,30 +8,33 @@ from uuid import UUID
 from app import telemetry
 from app.config import AttemptSettings
 from app.domain.claim import Claim
-from app.domain.errors import Malformed
-from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, EventType, Stage, consumer_of
+from app.domain.errors import Malformed, SolverError, Unavailable
+from app.domain.event import RELAY, EventType, Stage, consumer_of
 from app.domain.message import Delivery, Message, pack
 from app.domain.route import RouteStatus
 from app.infra.db import Connection, Database
 from app.infra.repositories import deliveries, events, stages, transitions
-from app.services.event_check import check_event
+from app.services.event_check import MAX_NAME, check_event
 from app.services.ports import Bus
+from app.services.staging import backoff_s, fail
 
 _RECEIVE_BATCH = 200
 _RECEIVE_WAIT_S = 1.0
 
 
-def message_of(body: bytes) -> Message:
-    """Wrap an event, or what should have been one, for the topic of routes."""
-    attributes: dict[str, str] = {}
-    key = ""
+def message_of(body: bytes, topic: str) -> Message:
+    """Wrap an event, or what should have been one, for a topic."""
     try:
         event = json.loads(body)
-        attributes = {name: str(event[name]) for name in ("type", "source", "id") if event.get(name)}
-        key = str(event.get("subject") or "")
-    except (ValueError, AttributeError, KeyError):
-        pass
-    return Message(TOPIC_ROUTE_EVENTS, body, key=key, attributes=attributes)
+    except (ValueError, RecursionError):
+        event = None
+    named = {name: text for name, text in event.items() if _is_name(text)} if isinstance(event, dict) else {}
+    attributes = {name: named[name] for name in ("type", "source", "id") if name in named}
+    return Message(topic, body, key=named.get("subject", ""), attributes=attributes)
+
+
+def _is_name(text: object) -> bool:
+    return isinstance(text, str) and 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
 def subscribers(message: Message) -> Sequence[str]:
@@ -45,18 +48,31 @@ class Relay:
 
     stage = RELAY
 
-    def __init__(self, database: Database, bus: Bus, *, attempts: AttemptSettings) -> None:
+    def __init__(self, database: Database, bus: Bus, *, topic: str, attempts: AttemptSettings) -> None:
         self._database = database
         self._bus = bus
+        self._topic = topic
         self._attempts = attempts
 
     async def run(self, claims: Sequence[Claim]) -> None:
         """Publish a batch, then mark it. Raises Unavailable when the broker or Postgres is away."""
+        try:
+            await self._publish(claims)
+        except Unavailable:
+            raise
+        except Exception as error:
+            if len(claims) == 1:
+                await self._give_up_or_retry(claims[0], error)
+                return
+            for claim in claims:
+                await self.run([claim])
+
+    async def _publish(self, claims: Sequence[Claim]) -> None:
         async with self._database.connection() as connection:
             found = await events.by_ids(connection, [(claim.source, claim.event_id) for claim in claims])
         messages = [
             Message(
-                TOPIC_ROUTE_EVENTS,
+                self._topic,
                 json.dumps(events.envelope(event)).encode(),
                 key=str(event.route_id),
                 attributes={"type": event.type, "source": event.source, "id": event.id},
@@ -65,8 +81,19 @@ class Relay:
             if (event := found.get((claim.source, claim.event_id))) is not None
         ]
         await self._bus.publish(messages)
+        telemetry.published(self._topic, len(messages))
         async with self._database.connection() as connection:
             await deliveries.finish(connection, claims)
+
+    async def _give_up_or_retry(self, claim: Claim, error: Exception) -> None:
+        is_hopeless = isinstance(error, SolverError) and not error.retryable
+        if is_hopeless or claim.attempts >= self._attempts.publish:
+            await fail(self._database, self.stage, claim, error, relay=True)
+            return
+        telemetry.stage_retried(self.stage, str(claim.route_id), claim.attempts, repr(error))
+        async with self._database.connection() as connection:
+            delay_s = backoff_s(claim.attempts, self._attempts)
+            await deliveries.release(connection, [claim], delays_s=[delay_s], counted=True)
 
 
 class Receiver:
@@ -126,13 +153,15 @@ def _route(event: dict[str, Any]) -> UUID:
 class Publishing:
     """The manual way: publish an event, look at what could not be handled, and put it back."""
 
-    def __init__(self, database: Database, bus: Bus) -> None:
+    def __init__(self, database: Database, bus: Bus, *, topic: str, relay: bool) -> None:
         self._database = database
         self._bus = bus
+        self._topic = topic
+        self._relay = relay
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
         """Put events on the topic as a program would. Raises Unavailable."""
-        await self._bus.publish([message_of(body) for body in bodies])
+        await self._bus.publish([message_of(body, self._topic) for body in bodies])
 
     async def dead(self, *, limit: int = 100, replayed: bool = False) -> list[dict[str, Any]]:
         """List dead letters, newest first. Raises Unavailable."""
@@ -153,20 +182,23 @@ class Publishing:
                     event_id=letter["event_id"],
                 )
                 if letter["route_id"] is not None:
-                    await self._revive(connection, letter["route_id"], Stage(letter["consumer"]))
+                    await self._revive(connection, letter["route_id"], letter["consumer"])
                 await deliveries.notify(connection, {letter["consumer"]})
         unnamed = [letter["payload"] for letter in letters if letter["source"] is None and letter["payload"]]
         if unnamed:
             await self.publish(unnamed)
         return len(letters)
 
-    async def _revive(self, connection: Connection, route_id: UUID, stage: Stage) -> None:
+    async def _revive(self, connection: Connection, route_id: UUID, consumer: str) -> None:
         state = await transitions.lock(connection, route_id)
-        if state is not None and state.status is RouteStatus.FAILED and stage in stages.FROM_STATUS:
+        status = next((status for stage, status in stages.FROM_STATUS.items() if stage == consumer), None)
+        if state is not None and state.status is RouteStatus.FAILED and status is not None:
             await transitions.move(
                 connection,
                 [route_id],
-                stages.FROM_STATUS[stage],
+                status,
                 EventType.ROUTE_REPLAYED,
-                data={"status": stages.FROM_STATUS[stage], "stage": stage},
+                data={"status": status, "stage": consumer},
+                relay=self._relay,
             )
+            await transitions.renew(connection, route_id)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,7 +34,7 @@ class SolveWork:
         self._clock = clock
         self._timeout_ms = timeout_ms
 
-    async def compute(self, rows: Sequence[dict[str, Any]]) -> list[Result | Exception]:
+    async def compute(self, rows: Sequence[Mapping[str, Any]]) -> list[Result | Exception]:
         """Solve each route on its snapshot; a trade that cannot be done is a result, not an error."""
         problems: list[Problem] = []
         for row in rows:
@@ -43,10 +43,10 @@ class SolveWork:
             problems.append(Problem(trade=trade, markets=prepared, decimals=decimals))
         return await asyncio.to_thread(self._solve_all, rows, problems)
 
-    def _solve_all(self, rows: Sequence[dict[str, Any]], problems: list[Problem]) -> list[Result | Exception]:
+    def _solve_all(self, rows: Sequence[Mapping[str, Any]], problems: list[Problem]) -> list[Result | Exception]:
         return [self._solve(row, problem) for row, problem in zip(rows, problems, strict=True)]
 
-    def _solve(self, row: dict[str, Any], problem: Problem) -> Result | Exception:
+    def _solve(self, row: Mapping[str, Any], problem: Problem) -> Result | Exception:
         began = time.perf_counter()
         try:
             solution = solve(problem, deadline(self._timeout_ms))
@@ -77,7 +77,7 @@ class SolveWork:
         )
 
 
-def _infeasible(row: dict[str, Any], error: Infeasible | Invalid) -> Result:
+def _infeasible(row: Mapping[str, Any], error: Infeasible | Invalid) -> Result:
     reason = {
         "code": "infeasible",
         "detail": error.detail,

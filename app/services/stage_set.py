@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from app.services.ports import Runner
 from app.services.publishing import Receiver
+from app.services.revising import Reviser
 from app.services.sweeping import Sweeper
 from app.services.work_queue import WorkQueue
 
@@ -15,4 +16,5 @@ class StageSet:
     runners: dict[str, Runner]
     queue: WorkQueue
     sweeper: Sweeper
+    reviser: Reviser
     receiver: Receiver | None

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from app import telemetry
 from app.config import AttemptSettings, PipelineSettings
 from app.domain.claim import Claim
-from app.domain.errors import SolverError, Unavailable
-from app.domain.event import EventType, Stage
+from app.domain.errors import Invalid, SolverError, Unavailable
+from app.domain.event import RELAY, EventType, Stage
 from app.domain.message import unpack
 from app.domain.route import RouteStatus
 from app.infra.db import Database
@@ -34,7 +34,7 @@ class StageWork(Protocol):
 
     stage: Stage
 
-    async def compute(self, rows: Sequence[dict[str, Any]]) -> list[Result | Exception]:
+    async def compute(self, rows: Sequence[Mapping[str, Any]]) -> list[Result | Exception]:
         """Work on a batch, one answer per row; an exception stops only its own row."""
 
 
@@ -64,22 +64,19 @@ class StageRunner:
         worn = [claim for claim in claims if claim.attempts > self._allowed]
         for claim in worn:
             reason = f"{claim.attempts - 1} attempts ended without an answer: the worker died or hung each time"
-            await fail(self._database, self.stage, claim, SolverError(reason))
+            await self._fail(claim, SolverError(reason))
         rest = [claim for claim in claims if claim.attempts <= self._allowed]
         if rest:
             await self._run(rest)
 
     async def _run(self, claims: Sequence[Claim]) -> None:
-        wanted = [claim.route_id for claim in claims if claim.route_id is not None]
-        async with self._database.connection() as connection:
-            rows = await stages.inputs(connection, self.stage, wanted)
-        known = [claim for claim in claims if claim.route_id in rows]
-        results = await self._compute([rows[claim.route_id] for claim in known if claim.route_id is not None])
+        known = [claim for claim in claims if claim.row is not None]
+        results = await self._compute([claim.row for claim in known if claim.row is not None])
         steps: list[stages.Step] = []
         failures: list[tuple[Claim, Exception]] = [
             (claim, LookupError("the row that the stage before stored is missing"))
             for claim in claims
-            if claim.route_id not in rows
+            if claim.row is None
         ]
         for claim, result in zip(known, results, strict=True):
             if isinstance(result, Exception):
@@ -91,7 +88,7 @@ class StageRunner:
         for claim, error in failures:
             await self._give_up_or_retry(claim, error)
 
-    async def _compute(self, rows: list[dict[str, Any]]) -> list[Result | Exception]:
+    async def _compute(self, rows: list[Mapping[str, Any]]) -> list[Result | Exception]:
         if not rows:
             return []
         try:
@@ -130,12 +127,16 @@ class StageRunner:
             raise error
         is_hopeless = isinstance(error, SolverError) and not error.retryable
         if is_hopeless or claim.attempts >= self._allowed:
-            await fail(self._database, self.stage, claim, error)
+            await self._fail(claim, error)
             return
         delay_s = backoff_s(claim.attempts, self._attempts)
         telemetry.stage_retried(self.stage, str(claim.route_id), claim.attempts, repr(error))
         async with self._database.connection() as connection:
             await deliveries.release(connection, [claim], delays_s=[delay_s], counted=True)
+
+    async def _fail(self, claim: Claim, error: Exception) -> None:
+        is_relayed = RELAY in self._consumers.values()
+        await fail(self._database, self.stage, claim, error, relay=is_relayed)
 
 
 def attempts_of(stage: Stage, attempts: AttemptSettings) -> int:
@@ -154,10 +155,10 @@ def backoff_s(attempt: int, attempts: AttemptSettings) -> float:
     return ceiling * random.uniform(0.5, 1.0)
 
 
-async def fail(database: Database, stage: Stage, claim: Claim, error: Exception) -> None:
+async def fail(database: Database, stage: str, claim: Claim, error: Exception, *, relay: bool = False) -> None:
     """Dead-letter an event and end its route as failed, in one transaction."""
     code = error.code if isinstance(error, SolverError) else type(error).__name__
-    reason = str(error) or type(error).__name__
+    reason = _reason(error)
     async with database.transaction() as connection:
         if not await deliveries.bury(connection, [claim]):
             return
@@ -170,5 +171,12 @@ async def fail(database: Database, stage: Stage, claim: Claim, error: Exception)
             reason=reason,
         )
         if claim.route_id is not None:
-            await transitions.fail(connection, claim.route_id, stage=stage, code=code, detail=reason)
+            await transitions.fail(connection, claim.route_id, stage=stage, code=code, detail=reason, relay=relay)
     telemetry.dead_lettered(stage, str(claim.route_id), claim.attempts, code, reason)
+
+
+def _reason(error: Exception) -> str:
+    fields = error.errors if isinstance(error, Invalid) else ()
+    text = "; ".join([str(error) or type(error).__name__, *(f"{field.pointer} {field.message}" for field in fields)])
+    # Postgres keeps neither NUL nor lone surrogates, and an error may quote any text.
+    return text.replace("\x00", "\\0").encode(errors="backslashreplace").decode()

@@ -148,6 +148,11 @@ class Streaming:
             found = await events.feed(connection, after, limit=limit, program=program)
             return await _updates(connection, found)
 
+    async def seq_at(self, route_id: UUID, cursor: Cursor) -> int:
+        """Find how far a route had come at a cursor; 0 when nothing had been said. Raises Unavailable."""
+        async with self._database.connection() as connection:
+            return await events.seq_at(connection, route_id, cursor)
+
     async def end(self) -> Cursor:
         """Find the cursor behind everything said so far. Raises Unavailable."""
         async with self._database.connection() as connection:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -61,20 +61,26 @@ class RouteSubscription:
 
     async def follow(self, update: Update) -> AsyncIterator[Update]:
         """Pass on what is new, filling gaps from the trail, leaving out what was seen. Raises Unavailable."""
-        if update.cursor > self._cursor:
-            self._cursor = update.cursor
         last = self._seen.get(update.route_id)
-        if last is not None and update.seq <= last:
-            return
-        if last is not None and update.seq > last + 1:
+        if last is None:
+            # Transactions that overlap may enter the feed in another order than that of their seqs.
+            last = await self._streaming.seq_at(update.route_id, self._cursor) if update.seq > 1 else 0
+        if update.seq > last + 1:
             async for missed in self._missed(update.route_id, last):
                 if missed.seq < update.seq:
-                    yield missed
+                    self._remember(missed)
+                    # The feed itself has not come this far: whoever resumes here must not miss what lies between.
+                    yield replace(missed, cursor=min(missed.cursor, self._cursor))
+        if update.seq > last:
+            self._remember(update)
+            yield update
+        self._cursor = max(self._cursor, update.cursor)
+
+    def _remember(self, update: Update) -> None:
         self._seen[update.route_id] = update.seq
         self._seen.move_to_end(update.route_id)
         if len(self._seen) > _REMEMBERED_ROUTES:
             self._seen.popitem(last=False)
-        yield update
 
     async def _missed(self, route_id: UUID, after: int) -> AsyncIterator[Update]:
         while updates := await self._streaming.read_route(route_id, after=after):

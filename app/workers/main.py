@@ -8,6 +8,7 @@ from app import telemetry
 from app.domain.errors import Unavailable
 from app.services.container import Services
 from app.services.publishing import Receiver
+from app.services.revising import Reviser
 from app.services.stage_set import StageSet
 from app.services.sweeping import Sweeper
 from app.workers.consumer import Consumer
@@ -15,6 +16,8 @@ from app.workers.jobs import JobRunner
 from app.workers.waiting import wait_for_any
 
 _OUTAGE_PAUSE_S = 0.5
+_REVISE_PAUSE_S = 0.1
+_REVISE_ANYWAY_S = 1.0
 
 
 async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str] | None = None) -> None:
@@ -23,6 +26,7 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    telemetry.tune_collector()
     telemetry.process_started("worker")
     settings = services.settings
     async with asyncio.TaskGroup() as tasks:
@@ -31,7 +35,10 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
                 continue
             tasks.create_task(Consumer(runner, stages.queue, poll_s=settings.pipeline.poll_s).run(stop))
         tasks.create_task(_sweep(stages.sweeper, stop, settings.pipeline.sweep_s))
-        tasks.create_task(JobRunner(services.jobs, poll_s=settings.pipeline.poll_s).run(stop))
+        tasks.create_task(
+            JobRunner(services.jobs, waker=services.listener.waker("jobs"), poll_s=settings.pipeline.poll_s).run(stop)
+        )
+        tasks.create_task(_revise(stages.reviser, stop))
         if stages.receiver is not None:
             tasks.create_task(_receive(stages.receiver, stop))
     telemetry.process_stopping("worker")
@@ -41,6 +48,15 @@ async def _sweep(sweeper: Sweeper, stop: asyncio.Event, every_s: float) -> None:
     while not stop.is_set():
         await _through_outage("postgres", sweeper.sweep, stop)
         await wait_for_any(stop, timeout_s=every_s)
+
+
+async def _revise(reviser: Reviser, stop: asyncio.Event) -> None:
+    waker = reviser.waker()
+    while not stop.is_set():
+        await wait_for_any(stop, waker, timeout_s=_REVISE_ANYWAY_S)
+        waker.clear()
+        await _through_outage("postgres", reviser.revise, stop)
+        await wait_for_any(stop, timeout_s=_REVISE_PAUSE_S)
 
 
 async def _receive(receiver: Receiver, stop: asyncio.Event) -> None:
@@ -53,4 +69,8 @@ async def _through_outage(part: str, work: Callable[[], Awaitable[object]], stop
         await work()
     except Unavailable as error:
         telemetry.part_away(part, error.detail)
+        await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)
+    except Exception as error:
+        # Not the end of the process: its other tasks are sound.
+        telemetry.unexpected_error(part, error)
         await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)

@@ -1,5 +1,6 @@
 """A real, migrated Postgres for the whole run, which ends with it."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ async def postgres_server() -> AsyncIterator[EmbeddedPostgres]:
         pytest.skip(str(missing))
     # Not `tmp_path_factory`: a unix socket's path must be short, and another user may have to pass.
     directory = Path(tempfile.mkdtemp(prefix="solver-pg-"))
-    directory.chmod(0o711)
+    os.chmod(directory, 0o711)
     try:
         async with EmbeddedPostgres(directory / "data", binaries, settings=_SETTINGS) as server:
             await migrate(server.owner_url)

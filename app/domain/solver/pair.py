@@ -122,8 +122,8 @@ def _middle(markets: Iterable[PreparedMarket], instrument: Instrument) -> Decima
             if bid is not None and (selling is None or bid > selling):
                 selling = bid
         if buying is None or selling is None:
-            return buying or selling or Decimal(0)
-        return (buying + selling) / 2
+            return STATED.plus(buying or selling or Decimal(0))
+        return STATED.plus((buying + selling) / 2)
 
 
 def _price(side: Side | None, instrument: Instrument) -> Decimal | None:

@@ -18,7 +18,7 @@ from app.domain.solver.sides import Fill, Units
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
-SHRINKS = 32
+SHRINKS = 64
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class Planner:
         self.bounds = Bounds(modes, pair.unstarted, trade.constraints.max_legs, units)
         self._markets = markets
         self._should_stop = should_stop
+        self.price_first = False
         self._third_prices: dict[Asset, Decimal] = {}
 
     def plan(self, target: Decimal, exact_out: bool) -> Plan | None:
@@ -75,7 +76,7 @@ class Planner:
         alone_value = self.value(alone, prices, exact_out)
         if execution is not None:
             value = self.value(execution, prices, exact_out)
-            if value <= alone_value if exact_out else value >= alone_value:
+            if self.price_first or (value <= alone_value if exact_out else value >= alone_value):
                 return Plan(target, relaxed, execution, prices, value, (fill, alone_value))
         return Plan(target, relaxed, alone, prices, alone_value, (fill, alone_value))
 
@@ -126,7 +127,7 @@ class Planner:
             if planned is not None:
                 break
             if share > Decimal("0.4"):
-                amount /= 2
+                amount /= 4
             else:
                 share *= 4
         else:
@@ -187,7 +188,8 @@ class Planner:
                 continue
             if cost.asset not in prices:
                 prices[cost.asset] = self._third_price(cost.asset, instrument.base, instrument.quote, prices)
-            fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
+            if not self.price_first:
+                fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
         return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
 
     def _third_price(self, asset: Asset, base: Asset, quote: Asset, prices: dict[Asset, Decimal]) -> Decimal:

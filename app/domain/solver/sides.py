@@ -161,6 +161,10 @@ class BookSide:
             )
         return Fill(base, down(notional * self.multiple, units.taken), fee_up(notional * self.fee, units.taken), price)
 
+    def _worthwhile(self, base: Decimal, units: Units) -> Fill | None:
+        fill = self.fill(base, units) if base > 0 else None
+        return fill if fill is not None and fill.receives > 0 and fill.sends > 0 else None
+
     def take(self, reached: int, fraction: float, units: Units) -> Fill | None:
         """Fill `reached` whole levels and a fraction of the next, on the market's steps."""
         base = self.cum_base[reached]
@@ -172,15 +176,14 @@ class BookSide:
             base = self._ceil(self.min_base, units)
         if base > self.cum_base[-1]:
             base = self._floor(self.cum_base[-1], units)
-        return self.fill(base, units) if base > 0 else None
+        return self._worthwhile(base, units)
 
     def spend(self, amount: Decimal, units: Units) -> Fill | None:
         """Send at most `amount`: the largest fill that it pays for."""
         wanted = self._base_for(amount / self.multiple) if self.buys else min(amount, self.cum_base[-1])
-        base = self._floor(wanted, units)
-        if base <= 0:
+        fill = self._worthwhile(self._floor(wanted, units), units)
+        if fill is None:
             return None
-        fill = self.fill(base, units)
         unspent = amount - fill.sends
         # A remainder that buys nothing at the asset's precision is paid, so that sums come out round.
         if (
@@ -197,10 +200,8 @@ class BookSide:
         base = self._ceil(target if self.buys else self._base_for(target / self.multiple), units)
         if base > self.cum_base[-1]:
             base = self._floor(self.cum_base[-1], units)
-        if base <= 0:
-            return None
-        fill = self.fill(base, units)
-        if fill.receives < target:
+        fill = self._worthwhile(base, units)
+        if fill is None or fill.receives < target:
             return None
         if self.lot is None and self.buys:
             paid_for = self._floor(self._base_for(fill.sends / self.multiple), units)

@@ -151,6 +151,10 @@ class _Solving:
             sends, receives = plan.execution.sends, plan.execution.receives
             return sends <= limit * receives if buys else receives >= limit * sends
 
+        if not fits(planned) and self.pair.has_fixed_costs:
+            # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
+            self.planner.price_first = True
+            planned = self.planner.plan(planned.target, self.exact_out) or planned
         if fits(planned):
             return planned
         if not trade.constraints.allow_partial:
@@ -218,7 +222,7 @@ class _Solving:
             float(self._slippage(sends, receives)) if arrival else 0.0,
             {gives: residual} if residual else {},
             Costs(fees, lost - fees, fixed, quote),
-            (Slice(None, min(receives, self.wanted) if self.exact_out else sends, False, tuple(legs)),),
+            (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, tuple(legs)),),
             ScheduleCost(lost + fixed, ZERO),
             certificate,
             self._explain(planned),

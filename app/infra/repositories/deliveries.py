@@ -12,7 +12,7 @@ WORK_CHANNEL = "solver_work"
 
 
 # A lost claim is only claimed again, so its commit need not wait for the disk.
-_CLAIM = """
+CLAIM = """
 UPDATE lake.delivery d
 SET attempts = d.attempts + 1, claims = d.claims + 1, owner = $3, available_at = now() + make_interval(secs => $4)
 FROM (SELECT set_config('synchronous_commit', 'off', true) AS relaxed) s,
@@ -28,7 +28,7 @@ async def claim(
     connection: Connection, consumer: str, *, limit: int, owner: str, lease_s: float, retried: bool
 ) -> list[Claim]:
     """Take up to `limit` due events, oldest first: those never tried before, or those that were."""
-    rows = await connection.fetch(_CLAIM, consumer, limit, owner, lease_s, retried)
+    rows = await connection.fetch(CLAIM, consumer, limit, owner, lease_s, retried)
     return [Claim(*row) for row in sorted(rows, key=lambda row: row[0])]
 
 
@@ -84,13 +84,13 @@ async def _settle(connection: Connection, claims: Sequence[Claim], *, state: int
 
 
 async def release(connection: Connection, claims: Sequence[Claim], *, delays_s: Sequence[float], counted: bool) -> None:
-    """Give claims back, due after a delay; an outage does not count as an attempt."""
+    """Give claims back once, due after a delay; an outage does not count as an attempt."""
     await connection.execute(
         """
         UPDATE lake.delivery d
         SET owner = NULL, available_at = now() + make_interval(secs => t.delay), attempts = d.attempts - $4
         FROM unnest($1::bigint[], $2::int[], $3::float8[]) AS t(position, token, delay)
-        WHERE d.position = t.position AND d.claims = t.token AND d.state = 0
+        WHERE d.position = t.position AND d.claims = t.token AND d.state = 0 AND d.owner IS NOT NULL
         """,
         [claim.position for claim in claims],
         [claim.token for claim in claims],
@@ -208,11 +208,12 @@ async def purge_done(connection: Connection, *, older_than_h: float, limit: int 
     rows = await connection.fetch(
         """
         DELETE FROM lake.delivery WHERE position IN (
-          SELECT position FROM lake.delivery
-          WHERE state = 1 AND created_at < now() - make_interval(hours => $1::int) ORDER BY position LIMIT $2
+          SELECT position
+          FROM (SELECT position, created_at FROM lake.delivery WHERE state = 1 ORDER BY position LIMIT $2) oldest
+          WHERE created_at < now() - make_interval(secs => $1)
         ) RETURNING 1
         """,
-        int(older_than_h),
+        older_than_h * 3600.0,
         limit,
     )
     return len(rows)

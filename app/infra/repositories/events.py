@@ -65,9 +65,29 @@ async def feed(connection: Connection, after: Cursor, *, limit: int, program: st
 
 
 async def feed_end(connection: Connection) -> Cursor:
-    """Find the cursor behind everything that the feed shows now."""
-    xid = await connection.fetchval("SELECT pg_snapshot_xmin(pg_current_snapshot())::text")
-    return Cursor(int(xid) - 1, (1 << 62))
+    """Find the cursor of the last event that the feed shows now."""
+    # A number that only transactions without durable rows had may be given out again after a crash; an event's is not.
+    row = await connection.fetchrow(
+        """
+        SELECT xid::text, position FROM lake.event WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
+        ORDER BY xid DESC, position DESC LIMIT 1
+        """
+    )
+    return Cursor() if row is None else Cursor(int(row[0]), row[1])
+
+
+async def seq_at(connection: Connection, route_id: UUID, cursor: Cursor) -> int:
+    """Find the highest seq of a route that the feed shows up to a cursor; 0 when there is none."""
+    seq: int = await connection.fetchval(
+        """
+        SELECT coalesce(max(seq), 0) FROM lake.event
+        WHERE route_id = $1 AND (xid, position) <= ($2::text::xid8, $3)
+        """,
+        route_id,
+        str(cursor.xid),
+        cursor.position,
+    )
+    return seq
 
 
 async def solutions(

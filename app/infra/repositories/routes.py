@@ -88,7 +88,8 @@ WITH input AS (
   FROM events e JOIN unnest($17::text[], $18::text[]) AS c(type, consumer) ON c.type = e.type
   ORDER BY e.position
 )
-SELECT count(*), (SELECT count(pg_notify('{WORK_CHANNEL}', c)) FROM (SELECT DISTINCT unnest($18::text[]) c) w) FROM input
+SELECT count(*), (SELECT count(pg_notify('{WORK_CHANNEL}', c)) FROM (SELECT DISTINCT unnest($18::text[]) c) w)
+FROM input
 """
 
 
@@ -140,24 +141,27 @@ async def find_keys(
 ) -> dict[tuple[str, str], tuple[bytes, UUID, bytes]]:
     """Look up (program, key) → (fingerprint, route, response); forgets those past their age."""
     programs, keys = zip(*pairs, strict=True)
-    await connection.execute(
+    rows = await connection.fetch(
         """
-        DELETE FROM lake.idempotency i USING unnest($1::text[], $2::text[]) AS t(program, key)
-        WHERE i.program = t.program AND i.key = t.key AND i.created_at < now() - make_interval(secs => $3)
+        SELECT i.program, i.key, i.fingerprint, i.route_id, i.response,
+               i.created_at < now() - make_interval(secs => $3) AS is_expired
+        FROM lake.idempotency i JOIN unnest($1::text[], $2::text[]) AS t(program, key) USING (program, key)
         """,
         programs,
         keys,
         max_age_h * 3600.0,
     )
-    rows = await connection.fetch(
-        """
-        SELECT i.program, i.key, i.fingerprint, i.route_id, i.response
-        FROM lake.idempotency i JOIN unnest($1::text[], $2::text[]) AS t(program, key) USING (program, key)
-        """,
-        programs,
-        keys,
-    )
-    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+    expired = [(row["program"], row["key"]) for row in rows if row["is_expired"]]
+    if expired:
+        await connection.execute(
+            """
+            DELETE FROM lake.idempotency i USING unnest($1::text[], $2::text[]) AS t(program, key)
+            WHERE i.program = t.program AND i.key = t.key AND i.created_at < now() - make_interval(secs => $3)
+            """,
+            *zip(*expired, strict=True),
+            max_age_h * 3600.0,
+        )
+    return {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows if not row["is_expired"]}
 
 
 async def find_client_order_ids(
@@ -179,8 +183,8 @@ async def find_client_order_ids(
 
 _READ = """
 SELECT r.id, r.program, r.client_order_id, r.trade, r.status, r.revision, r.event_count, r.snapshot_id, r.reason,
-       r.expires_at, r.created_at, r.updated_at, r.late_fills, s.document AS solution, s.timings, f.document AS forecast,
-       s.snapshot_id AS solved_on
+       r.expires_at, r.created_at, r.updated_at, r.late_fills, s.document AS solution, s.timings,
+       f.document AS forecast, s.snapshot_id AS solved_on
 FROM lake.route r
 LEFT JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
 LEFT JOIN warehouse.forecast f ON f.route_id = r.id

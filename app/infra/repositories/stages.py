@@ -11,7 +11,7 @@ from app.domain.event import EventType, Stage, source_of
 from app.domain.route import RouteStatus
 from app.infra.db import Connection
 from app.infra.ids import new_id
-from app.infra.repositories.deliveries import WORK_CHANNEL
+from app.infra.repositories.deliveries import CLAIM, WORK_CHANNEL
 
 SAID = "said"
 """Notified with every commit that says events, for those who stream them."""
@@ -149,21 +149,39 @@ async def advance(
 
 
 _INPUTS = {
-    Stage.FEATURES: "SELECT r.id, r.trade, r.snapshot_id FROM lake.route r WHERE r.id = ANY($1::uuid[])",
+    Stage.FEATURES: """
+SELECT c.*, r.id, r.trade, r.snapshot_id FROM claimed c LEFT JOIN lake.route r ON r.id = c.route_id
+""",
     Stage.INFERENCE: """
-SELECT r.id, r.trade, r.snapshot_id, f.market, f.request, f.event_at, f.schema_hash, f.compute_ms
-FROM lake.route r JOIN warehouse.feature f ON f.route_id = r.id WHERE r.id = ANY($1::uuid[])
+SELECT c.*, r.id, r.trade, r.snapshot_id, f.market, f.request, f.event_at, f.schema_hash, f.compute_ms
+FROM claimed c LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id) ON r.id = c.route_id
 """,
     Stage.SOLVE: """
-SELECT r.id, r.trade, r.snapshot_id, r.created_at, p.document AS forecast, f.compute_ms AS features_ms,
+SELECT c.*, r.id, r.trade, r.snapshot_id, r.created_at, p.document AS forecast, f.compute_ms AS features_ms,
        p.compute_ms AS inference_ms
-FROM lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id
-WHERE r.id = ANY($1::uuid[])
+FROM claimed c
+LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id)
+  ON r.id = c.route_id
 """,
 }
+_CLAIMS = {stage: f"WITH claimed AS ({CLAIM}) {inputs} ORDER BY c.position" for stage, inputs in _INPUTS.items()}
 
 
-async def inputs(connection: Connection, stage: Stage, route_ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
-    """Read what a stage works on; a route without the row of the stage before is missing."""
-    rows = await connection.fetch(_INPUTS[stage], list(route_ids))
-    return {row["id"]: dict(row) for row in rows}
+async def claim(
+    connection: Connection, stage: Stage, *, limit: int, owner: str, lease_s: float, retried: bool
+) -> list[Claim]:
+    """Take due events of a stage together with what it works on."""
+    rows = await connection.fetch(_CLAIMS[stage], stage, limit, owner, lease_s, retried)
+    return [
+        Claim(
+            position=row["position"],
+            token=row["claims"],
+            attempts=row["attempts"],
+            source=row["source"],
+            event_id=row["event_id"],
+            route_id=row["route_id"],
+            payload=row["payload"],
+            row=dict(row) if row["id"] is not None else None,
+        )
+        for row in rows
+    ]

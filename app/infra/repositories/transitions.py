@@ -9,8 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.domain.event import API_SOURCE, RELAY, SWEEPER_SOURCE, EventType, Stage, source_of
-from app.domain.route import PENDING, RouteStatus
+from app.domain.event import API_SOURCE, RELAY, SWEEPER_SOURCE, EventType, source_of
+from app.domain.route import PENDING, RouteStatus, may_become
 from app.infra.db import Connection
 from app.infra.ids import new_id
 from app.infra.repositories.deliveries import WORK_CHANNEL
@@ -47,7 +47,7 @@ WITH moved AS (
   UPDATE lake.route r
   SET status = $2, event_count = r.event_count + 1, reason = coalesce($7::json, r.reason),
       late_fills = r.late_fills + $8, updated_at = now()
-  WHERE r.id = ANY($1::uuid[])
+  WHERE r.id = ANY($1::uuid[]) AND r.status = ANY($10::text[])
   RETURNING r.id, r.program, r.event_count, r.revision, r.traceparent
 ), said AS (
   INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
@@ -76,7 +76,8 @@ async def move(
     late_fills: int = 0,
     relay: bool = False,
 ) -> None:
-    """Give locked routes a status and say so."""
+    """Give locked routes a status and say so; one that may not get there from where it stands is left alone."""
+    origins = [each for each in RouteStatus if may_become(each, status) or (late_fills and each is status)]
     await connection.execute(
         _MOVE,
         list(routes),
@@ -88,10 +89,19 @@ async def move(
         None if reason is None else json.dumps(reason),
         late_fills,
         relay,
+        origins,
     )
 
 
-async def fail(connection: Connection, route_id: UUID, *, stage: Stage, code: str, detail: str) -> None:
+async def renew(connection: Connection, route_id: UUID) -> None:
+    """Let a route's time to live begin anew."""
+    await connection.execute(
+        "UPDATE lake.route SET expires_at = now() + make_interval(secs => (trade->>'ttl_s')::float8) WHERE id = $1",
+        route_id,
+    )
+
+
+async def fail(connection: Connection, route_id: UUID, *, stage: str, code: str, detail: str, relay: bool) -> None:
     """End a route that a stage gave up on, unless it ended otherwise meanwhile."""
     state = await lock(connection, route_id)
     if state is not None and state.status in PENDING:
@@ -104,6 +114,7 @@ async def fail(connection: Connection, route_id: UUID, *, stage: Stage, code: st
             source=source_of(stage),
             data={"status": RouteStatus.FAILED, **reason},
             reason=reason,
+            relay=relay,
         )
 
 
@@ -144,21 +155,24 @@ WITH confirmed AS (
         ORDER BY route_id LIMIT $1 FOR UPDATE SKIP LOCKED) due
   WHERE s.route_id = due.route_id AND s.revision = due.revision
   RETURNING s.route_id, s.revision
+), counted AS (
+  SELECT route_id, array_agg(revision ORDER BY revision) AS revisions FROM confirmed GROUP BY route_id
 ), moved AS (
-  UPDATE lake.route r SET event_count = r.event_count + 1
-  FROM confirmed c WHERE r.id = c.route_id
-  RETURNING r.id, r.program, r.event_count, r.status, r.revision, r.traceparent, c.revision AS confirmed
+  UPDATE lake.route r SET event_count = r.event_count + cardinality(c.revisions)
+  FROM counted c WHERE r.id = c.route_id
+  RETURNING r.id, r.program, r.event_count - cardinality(c.revisions) AS said_before, r.status, r.revision,
+            r.traceparent, c.revisions
 ), said AS (
   INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
-  SELECT '{SWEEPER_SOURCE}', m.id || '/' || m.confirmed, '{EventType.ROUTE_EXISTS}', m.id, m.event_count, m.program,
-         m.status, m.revision, json_build_object('route_id', m.id, 'revision', m.confirmed), m.traceparent
-  FROM moved m
+  SELECT '{SWEEPER_SOURCE}', m.id || '/' || c.revision, '{EventType.ROUTE_EXISTS}', m.id, m.said_before + c.k,
+         m.program, m.status, m.revision, json_build_object('route_id', m.id, 'revision', c.revision), m.traceparent
+  FROM moved m CROSS JOIN LATERAL unnest(m.revisions) WITH ORDINALITY AS c(revision, k)
   RETURNING source, id, route_id
 ), relayed AS (
   INSERT INTO lake.delivery (consumer, source, event_id, route_id)
   SELECT '{RELAY}', source, id, route_id FROM said WHERE $2
 )
-SELECT id, (SELECT pg_notify('{WORK_CHANNEL}', '{SAID}')) FROM moved
+SELECT route_id, (SELECT pg_notify('{WORK_CHANNEL}', '{SAID}')) FROM confirmed
 """
 
 
@@ -168,7 +182,10 @@ async def confirm_solutions(connection: Connection, *, limit: int, relay: bool) 
 
 
 async def orphans(connection: Connection, *, older_than_s: float, limit: int) -> list[tuple[str, str, str, UUID]]:
-    """Find unsettled routes that no consumer has anything open for: (type, source, event id, route) to queue again."""
+    """Find unsettled routes that no consumer has anything open for: (type, source, event id, route) to queue again.
+
+    One that was queued again lately is left to those who carry it.
+    """
     rows = await connection.fetch(
         """
         SELECT e.type, e.source, e.id, r.id
@@ -179,7 +196,10 @@ async def orphans(connection: Connection, *, older_than_s: float, limit: int) ->
         ) e
         WHERE r.status IN ('requested','data_ready','features_ready','inference_ready')
           AND r.updated_at < now() - make_interval(secs => $1)
-          AND NOT EXISTS (SELECT FROM lake.delivery d WHERE d.source = e.source AND d.event_id = e.id AND d.state = 0)
+          AND NOT EXISTS (
+            SELECT FROM lake.delivery d
+            WHERE d.source = e.source AND d.event_id = e.id
+              AND (d.state = 0 OR d.available_at > now() - make_interval(secs => $1)))
         LIMIT $2
         """,
         older_than_s,

@@ -12,13 +12,13 @@ import asyncpg
 import orjson
 
 from app.domain.claim import Claim
-from app.domain.errors import Conflict, Duplicate, FieldError, Invalid, KeyReused, SolverError
+from app.domain.errors import Conflict, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
 from app.domain.trade import ScheduleKind
 from app.domain.values import Asset, Instrument
 from app.infra.db import Connection, Database
 from app.infra.ids import new_id
-from app.infra.repositories import deliveries, routes
+from app.infra.repositories import deliveries, events, routes
 from app.services.documents import timestamp
 from app.services.market_state import MarketState, Snapshot
 from app.services.ports import Clock
@@ -82,7 +82,8 @@ class Acceptor:
         Raises Invalid, KeyReused, Duplicate, Unavailable; nothing is stored then.
         """
         await self._state.fresh()
-        check_trade(request.trade, self._state)
+        if request.idempotency_key is None:
+            check_trade(request.trade, self._state)
         async with self._room:
             waiting = _Waiting(request, _fingerprint(request), asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
@@ -106,12 +107,16 @@ class Acceptor:
     async def _store(self, batch: list[_Waiting]) -> None:
         try:
             await self._store_together(batch)
-        except asyncpg.UniqueViolationError:
-            # Another process stored one of these keys at the same moment: each request stands alone now.
+        except Unavailable as error:
+            _fail(batch, error)
+        except Exception:
+            # Another process stored one of these names at the same moment, or one of these cannot be stored at all:
+            # each request stands alone now.
             for waiting in batch:
                 await self._store_alone(waiting)
         except BaseException as error:
             _fail(batch, error)
+            raise
 
     async def _store_alone(self, waiting: _Waiting) -> None:
         for attempt in range(2):
@@ -120,14 +125,17 @@ class Acceptor:
             except asyncpg.UniqueViolationError as error:
                 if attempt:
                     _fail([waiting], Conflict(f"another request with the same names is in progress: {error}"))
-            except BaseException as error:
+            except Exception as error:
                 _fail([waiting], error)
+                return
             else:
                 return
 
     async def _store_together(self, batch: list[_Waiting]) -> None:
         answers: list[tuple[_Waiting, Accepted]] = []
-        async with self._database.transaction() as connection:
+        # No transaction around these: storing is one statement, the unique names guard it, and a snapshot that no
+        # route came to use does no harm.
+        async with self._database.connection() as connection:
             fresh = await self._answer_known(connection, batch)
             now = self._clock.now()
             snapshots: dict[UUID, Snapshot] = {}
@@ -183,6 +191,11 @@ class Acceptor:
                     continue
             if names & seen:
                 continue
+            try:
+                check_trade(request.trade, self._state)
+            except Invalid as error:
+                waiting.answer.set_exception(error)
+                continue
             seen |= names
             fresh.append(waiting)
         return fresh
@@ -220,7 +233,7 @@ class Acceptor:
         async with self._database.transaction() as connection:
             if not await deliveries.finish(connection, [claim]):
                 return False
-            if await routes.owner(connection, route_id) is not None:
+            if await events.by_ids(connection, [(claim.source, claim.event_id)]):
                 return False
             taken = await self._taken_order_ids(connection, [waiting])
             if taken and name is not None:

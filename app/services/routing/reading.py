@@ -29,12 +29,12 @@ class RouteView:
     document: dict[str, Any]
     status: str
     revision: int
-    seq: int
+    updated_at: datetime
 
     @property
     def etag(self) -> str:
-        """Identify this state of the route."""
-        return f'"{self.seq}"'
+        """Identify this state of the route; events that change nothing a reader sees leave it."""
+        return f'"{self.revision}-{int(self.updated_at.timestamp() * 1e6):x}"'
 
 
 class RouteReader:
@@ -91,7 +91,7 @@ class RouteReader:
 
 def view(row: dict[str, Any]) -> RouteView:
     """Write a route's row as served."""
-    return RouteView(route_document(row), row["status"], row["revision"], row["event_count"])
+    return RouteView(route_document(row), row["status"], row["revision"], row["updated_at"])
 
 
 def absent(route_id: UUID) -> NotFound:

@@ -1,8 +1,6 @@
 """Prices as feeds and programs write them."""
 
-from typing import Annotated
-
-from pydantic import AwareDatetime, Field, StringConstraints
+from pydantic import AwareDatetime, Field
 
 from app.services.schemas.base import InstrumentText, NameText, PositiveText, UnsignedText, Wire, example
 
@@ -17,9 +15,7 @@ class PriceIn(Wire):
     size: UnsignedText = Field("0", description="in base")
     at: AwareDatetime = Field(description="when it was true")
     source: NameText | None = Field(None, description="venue or feed; the program's name if unset")
-    id: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)] | None = Field(
-        None, description="the feed's own id; without one, ticks that say the same count once"
-    )
+    id: NameText | None = Field(None, description="the feed's own id; without one, ticks that say the same count once")
 
 
 class PricesIn(Wire):

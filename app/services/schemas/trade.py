@@ -163,7 +163,7 @@ def _remedy(item: Any) -> str:
     if kind == "string_type":
         return 'must be a string; amounts, prices and quantities are decimal strings such as "2.50"'
     if kind == "string_pattern_mismatch":
-        return PATTERN_REMEDIES[item["ctx"]["pattern"]]
+        return PATTERN_REMEDIES.get(item["ctx"]["pattern"], message)
     if kind == "extra_forbidden":
         return "is not a field of this message; remove it"
     if kind == "missing":

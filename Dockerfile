@@ -1,0 +1,21 @@
+FROM python:3.11-slim AS build
+COPY --from=ghcr.io/astral-sh/uv:0.13 /uv /bin/uv
+WORKDIR /srv/solver
+ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1
+COPY pyproject.toml uv.lock README.md LICENSE ./
+RUN uv sync --locked --no-dev --no-install-project --extra pubsub --extra telemetry
+COPY alembic.ini ./
+COPY migrations migrations
+COPY app app
+RUN uv sync --locked --no-dev --no-editable --extra pubsub --extra telemetry
+
+FROM python:3.11-slim
+RUN useradd --system --uid 10001 --home-dir /srv/solver solver
+WORKDIR /srv/solver
+COPY --from=build --chown=solver /srv/solver /srv/solver
+ENV PATH=/srv/solver/.venv/bin:$PATH SOLVER_HOST=0.0.0.0 SOLVER_DATA_DIR=/var/lib/solver
+RUN mkdir /var/lib/solver && chown solver /var/lib/solver
+USER solver
+EXPOSE 8080
+HEALTHCHECK --interval=5s --timeout=2s CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health/live', timeout=1)"]
+CMD ["solver", "api"]

@@ -1,0 +1,37 @@
+"""The `solver` command. Everything but Typer is imported when a command runs, so that help is there at once."""
+
+import typer
+
+from app.cli import data, doctor, events, jobs, keys, market, models, synthetic, trading, up, watching
+from app.cli.printing import SolverGroup
+
+app = typer.Typer(
+    name="solver",
+    help="Execution routes for trades: run the service, ask it, feed it and look after it.",
+    epilog="Most commands take --json. Exit codes: 0 done, 1 failed, 2 not a valid command.",
+    cls=SolverGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for command in (up.up, up.api, up.worker, up.migrate):
+    app.command(rich_help_panel="Run")(command)
+app.command(hidden=True)(up.prepare)
+for command in (trading.route, trading.quote, watching.watch):
+    app.command(rich_help_panel="Trade")(command)
+app.add_typer(market.app, name="market", rich_help_panel="Feed")
+app.command(rich_help_panel="Feed")(synthetic.synthetic)
+app.add_typer(data.app, name="data", rich_help_panel="Feed")
+app.add_typer(events.app, name="events", rich_help_panel="Feed")
+app.add_typer(jobs.app, name="jobs", rich_help_panel="Look after")
+app.add_typer(jobs.archive, name="archive", rich_help_panel="Look after")
+app.command(rich_help_panel="Look after")(models.models)
+app.add_typer(keys.app, name="keys", rich_help_panel="Look after")
+app.command(rich_help_panel="Look after")(doctor.doctor)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

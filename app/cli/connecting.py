@@ -1,0 +1,111 @@
+"""How commands reach the service: over HTTP, or straight into its database."""
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from app.cli.printing import CommandFailed
+
+if TYPE_CHECKING:
+    from app.client import SolverClient
+    from app.config import Settings
+    from app.services.container import Services
+
+
+def open_client() -> "SolverClient":
+    """Make a client from credentials.json of the data directory in force. Raises CommandFailed, MissingCredentials."""
+    from app.client import SolverClient
+
+    # The settings are slow to import, and only a file can move the directory elsewhere than the client looks.
+    has_file = Path("solver.toml").is_file() or "SOLVER_CONFIG" in os.environ
+    return SolverClient(data_dir=read_settings().data_dir if has_file else None)
+
+
+def read_settings(**overrides: Any) -> "Settings":
+    """Read the settings in force. Raises CommandFailed when they are not valid."""
+    from app.config import load_settings
+
+    try:
+        return load_settings(**overrides)
+    except ValueError as error:
+        raise CommandFailed("The settings are not valid", str(error), "`solver doctor` lists those in force") from error
+
+
+def tool_settings() -> "Settings":
+    """Read the settings in force; without a database among them, those of the `solver up` that runs here."""
+    settings = read_settings()
+    if settings.database.url is not None:
+        return settings
+    from app.infra.embedded.layout import DataDirectory
+
+    runtime = DataDirectory(settings.data_dir).read_runtime()
+    if runtime is None:
+        raise CommandFailed(
+            "No database is known",
+            f"neither SOLVER_DATABASE__URL nor a running service in {settings.data_dir} names one",
+            "start everything with `solver up`, or set SOLVER_DATABASE__URL",
+        )
+    return read_settings(**runtime_overrides(runtime))
+
+
+def runtime_overrides(runtime: dict[str, Any]) -> dict[str, Any]:
+    """Turn stored `SOLVER_…` variables into nested settings; what the environment sets itself is left out."""
+    present = {name.upper() for name in os.environ}
+    overrides: dict[str, Any] = {}
+    for variable, value in runtime.items():
+        if variable.upper() in present:
+            continue
+        *sections, name = variable.removeprefix("SOLVER_").lower().split("__")
+        group = overrides
+        for section in sections:
+            group = group.setdefault(section, {})
+        group[name] = value
+    return overrides
+
+
+@asynccontextmanager
+async def open_tool() -> "AsyncIterator[Services]":
+    """Open the services on the database in force. Raises CommandFailed, Unavailable."""
+    settings = tool_settings()
+    from app.bootstrap import open_services
+
+    async with open_services(settings, "tool") as services:
+        yield services
+
+
+def read_documents(source: str) -> list[Any]:
+    """Read JSON documents from a file, or `-` for standard input: one, a list of them, or one a line."""
+    text = _read(source)
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if len(lines) < 2:
+            raise CommandFailed(
+                "Not JSON", f"{source}: {error}", "write one JSON document, a list, or one a line"
+            ) from None
+        return [_line(source, number, line) for number, line in lines]
+    return content if isinstance(content, list) else [content]
+
+
+def _line(source: str, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise CommandFailed(
+            "Not JSON", f"{source}, line {number}: {error}", "write one JSON document a line"
+        ) from error
+
+
+def _read(source: str) -> str:
+    if source == "-":
+        return sys.stdin.read()
+    try:
+        return Path(source).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise CommandFailed("The file cannot be read", f"{source}: {reason}", "name a file, or - for input") from error

@@ -1,0 +1,44 @@
+"""`solver doctor`: what is in force, what is wrong, and how to mend it."""
+
+import asyncio
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from app.cli.printing import Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from app.cli.checks import Finding
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show which settings are in force and from where, look at every part, and say how to mend what is broken.
+
+    Works while nothing runs. Exit code 1 when something is broken.
+    """
+    from app.cli.checks import Condition, examine
+    from app.cli.effective import effective_settings
+
+    settings, rows, complaint = effective_settings()
+    findings = asyncio.run(examine(settings, complaint))
+    is_healthy = all(finding.condition is not Condition.BROKEN for finding in findings)
+    if as_json:
+        print_json({"healthy": is_healthy, "settings": rows, "checks": [asdict(finding) for finding in findings]})
+    else:
+        _print(rows, findings)
+    if not is_healthy:
+        raise typer.Exit(1)
+
+
+def _print(rows: list[dict[str, Any]], findings: "list[Finding]") -> None:
+    changed = [row for row in rows if row["from"] != "default"]
+    if changed:
+        print_table(("setting", "value", "from"), ((r["variable"], r["value"], r["from"]) for r in changed))
+    typer.echo(f"{len(rows) - len(changed)} settings have their default (--json lists all)\n")
+    print_table(("part", "condition", "what was found"), ((f.part, f.condition, f.detail) for f in findings))
+    remedies = [finding for finding in findings if finding.remedy]
+    if remedies:
+        typer.echo("")
+    for finding in remedies:
+        typer.echo(f"→ {finding.part}: {finding.remedy}")

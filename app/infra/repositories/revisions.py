@@ -1,0 +1,83 @@
+"""Newer solutions of routes that nobody has started to fill."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.domain.event import RELAY, EventType, Stage, source_of
+from app.infra.db import Connection
+from app.infra.ids import new_id
+from app.infra.repositories.deliveries import WORK_CHANNEL
+from app.infra.repositories.stages import SAID
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """A solution about to replace the one of a known revision."""
+
+    route_id: UUID
+    replaces: int
+    snapshot_id: UUID
+    document: str
+    timings: str
+    gap_bps: float
+
+
+async def live(connection: Connection, *, idle_s: float, limit: int) -> list[dict[str, Any]]:
+    """Read the newest routes that wait for their first fill and were not revised for a while."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id, r.instrument, r.trade, r.revision, n.markets::text AS markets, s.document, s.timings
+        FROM (SELECT * FROM lake.route WHERE status = 'ready' AND status IN ('ready','executing')
+              ORDER BY id DESC LIMIT $2) r
+        JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
+        JOIN lake.snapshot n ON n.id = s.snapshot_id
+        WHERE s.created_at <= now() - make_interval(secs => $1) AND r.expires_at > now()
+        """,
+        idle_s,
+        limit,
+    )
+    return [dict(row) for row in rows]
+
+
+_REVISE = f"""
+WITH input AS (
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::json[], $6::float8[], $7::text[])
+    AS t(route_id, replaces, snapshot_id, document, timings, gap_bps, event_id)
+), moved AS (
+  UPDATE lake.route r SET revision = r.revision + 1, event_count = r.event_count + 1, updated_at = now()
+  FROM input i WHERE r.id = i.route_id AND r.status = 'ready' AND r.revision = i.replaces
+  RETURNING r.id, r.program, r.revision, r.event_count, r.traceparent, i.snapshot_id, i.document, i.timings,
+            i.gap_bps, i.event_id
+), stored AS (
+  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
+  SELECT id, revision, snapshot_id, document, timings FROM moved
+), said AS (
+  INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
+  SELECT '{source_of(Stage.SOLVE)}', event_id, '{EventType.ROUTE_SOLVED}', id, event_count, program, 'ready', revision,
+         json_build_object('route_id', id, 'status', 'ready', 'revision', revision, 'gap_bps', gap_bps), traceparent
+  FROM moved
+  RETURNING source, id, route_id
+), relayed AS (
+  INSERT INTO lake.delivery (consumer, source, event_id, route_id)
+  SELECT '{RELAY}', source, id, route_id FROM said WHERE $8
+)
+SELECT id, (SELECT pg_notify('{WORK_CHANNEL}', '{SAID}')) FROM moved
+"""
+
+
+async def revise(connection: Connection, revisions: Sequence[Revision], *, relay: bool) -> int:
+    """Store newer solutions; routes that moved on meanwhile are left alone."""
+    rows = await connection.fetch(
+        _REVISE,
+        [revision.route_id for revision in revisions],
+        [revision.replaces for revision in revisions],
+        [revision.snapshot_id for revision in revisions],
+        [revision.document for revision in revisions],
+        [revision.timings for revision in revisions],
+        [revision.gap_bps for revision in revisions],
+        [str(new_id()) for _ in revisions],
+        relay,
+    )
+    return len(rows)

@@ -1,0 +1,67 @@
+"""The HTTP edge of markets, prices and jobs, in process, on a real database."""
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import SimpleNamespace
+from uuid import UUID
+
+import httpx
+
+from app.config import Settings
+from app.domain.errors import Unauthenticated
+from app.infra.db import Database
+from app.routers import jobs, markets, prices
+from app.routers.edge import assemble
+from app.services.access import Identity, Scope
+from app.services.archive import Archive
+from app.services.container import Services
+from app.services.job_kinds import job_kinds
+from app.services.jobs import Jobs
+from app.services.market_data import MarketData
+from app.services.market_state import MarketState
+from app.services.price_history import PriceHistory
+from tests.twins import FixedClock, MemoryObjects
+
+KEYS = {
+    "desk": Identity("desk", frozenset({Scope.MARKET, Scope.TRAIN}), True, UUID(int=1)),
+    "other": Identity("other", frozenset({Scope.MARKET, Scope.TRAIN}), True, UUID(int=2)),
+    "reader": Identity("reader", frozenset({Scope.TRADE}), True, UUID(int=3)),
+    "admin": Identity("boss", frozenset({Scope.ADMIN}), True, UUID(int=4)),
+}
+
+
+class NamedKeys:
+    """Knows the keys above by their names."""
+
+    async def authenticate(self, token: str) -> Identity:
+        """Find who holds a key."""
+        if token not in KEYS:
+            raise Unauthenticated("no such key")
+        return KEYS[token]
+
+
+@asynccontextmanager
+async def data_edge(database: Database, *, key: str = "desk") -> AsyncIterator[httpx.AsyncClient]:
+    """Serve the operations; the client sends the key unless told otherwise."""
+    settings, clock = Settings(), FixedClock()
+    market_data = MarketData(database, MarketState(database, clock))
+    services = SimpleNamespace(
+        settings=settings,
+        access=NamedKeys(),
+        market_data=market_data,
+        prices=PriceHistory(database, market_data.listing, clock),
+        jobs=Jobs(
+            database, job_kinds(Archive(database, MemoryObjects(), clock, retention_h=settings.retention.logs_h))
+        ),
+    )
+    app = assemble(settings, _never, (markets.router, prices.router, jobs.router))
+    app.state.services = services
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://solver", headers={"Authorization": f"Bearer {key}"}
+    ) as client:
+        yield client
+    await market_data.close()
+
+
+def _never(_: Settings) -> AbstractAsyncContextManager[Services]:
+    raise AssertionError("these tests start no lifespan")
