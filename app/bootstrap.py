@@ -16,9 +16,9 @@ from app.infra.clock import SystemClock
 from app.infra.db import Database
 from app.infra.embedded.layout import DataDirectory
 from app.infra.listener import Listener
-from app.infra.migrations import newest_revision
 from app.infra.objects import LocalObjects
 from app.infra.onnx import BUNDLED, OnnxPredictor
+from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
 from app.services.container import Services
@@ -136,7 +136,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             publishing=Publishing(database, bus, topic=_topic(settings), relay=relay),
             bus=bus,
             health=Health(
-                database, newest_schema=newest_revision(), checks={"models": _models(predictor), "redis": _redis(redis)}
+                database, newest_schema=SCHEMA_REVISION, checks={"models": _models(predictor), "redis": _redis(redis)}
             ),
         )
 

@@ -34,4 +34,4 @@ app.command(rich_help_panel="Look after")(doctor.doctor)
 
 def main() -> None:
     """Run the command line."""
-    app()
+    app(prog_name="solver")

@@ -10,12 +10,17 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from app.bootstrap import database_of
 from app.client import MissingCredentials, Retrying, SolverApiError, SolverClient, SolverUnreachable, find_credentials
 from app.config import Settings
 from app.domain.errors import ModelRefused, SolverError, Unavailable
+from app.infra.cache_redis import RedisLink
 from app.infra.embedded.binaries import find_postgres, find_redis
 from app.infra.embedded.errors import BinaryMissing, EmbeddedError
 from app.infra.embedded.layout import DataDirectory
+from app.infra.migrations import is_current, newest_revision
+from app.infra.onnx import BUNDLED, OnnxPredictor
+from app.infra.repositories import deliveries
 
 _TIMEOUT_S = 5.0
 _GIB = 1 << 30
@@ -123,8 +128,6 @@ def _binaries(settings: Settings) -> list[Finding]:
 
 
 def _models(settings: Settings) -> list[Finding]:
-    from app.infra.onnx import BUNDLED, OnnxPredictor
-
     directory = settings.models_dir or BUNDLED
     remedy = "restore the files, or unset SOLVER_MODELS_DIR; until then baselines serve"
     try:
@@ -141,8 +144,6 @@ def _models(settings: Settings) -> list[Finding]:
 
 
 async def _postgres(settings: Settings, is_running: bool) -> Finding:
-    from app.infra.migrations import is_current, newest_revision
-
     if settings.database.url is None:
         return Finding("postgres", Condition.OFF, "no URL is set; `solver up` starts one")
     try:
@@ -157,12 +158,10 @@ async def _postgres(settings: Settings, is_running: bool) -> Finding:
 
 
 async def _redis(settings: Settings, is_running: bool) -> Finding:
-    from app.infra.cache_redis import RedisLink
-
     if settings.redis.url is None:
         return Finding("redis", Condition.OFF, "no URL is set; forecasts are cached per process")
     try:
-        link = RedisLink(settings.redis.url.get_secret_value())
+        link = RedisLink(settings.redis.url.get_secret_value(), timeout_s=_TIMEOUT_S / 2)
         try:
             await link.run("PING")
         finally:
@@ -177,9 +176,6 @@ async def _bus(settings: Settings, is_running: bool) -> Finding:
         return await _pubsub(settings)
     if settings.database.url is None:
         return Finding("bus", Condition.OFF, "is in Postgres, which does not run")
-    from app.bootstrap import database_of
-    from app.infra.repositories import deliveries
-
     database = database_of(settings, "tool")
     await database.open()
     try:

@@ -22,6 +22,8 @@ app = typer.Typer(help="Feed the service with a market.", no_args_is_help=True)
 
 WARM_UP_S = 300.0
 _BACKOFF_MAX_S = 5.0
+_SLICE_S = 15.0
+_BATCH = 500
 _RATE = re.compile(r"^(\d+(?:\.\d+)?)(?:/(s|min|h))?$")
 _UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -110,8 +112,6 @@ class Feed:
 
     async def write_once(self) -> None:
         """Move the market to the present and write its state, and the prices on the way there."""
-        from app.client.client import MAX_PRICES
-
         market = self._market or await self._start()
         # After an outage the time that went by is caught up with, but no more than a history's worth.
         behind_s = (datetime.now(UTC) - market.now).total_seconds()
@@ -119,13 +119,16 @@ class Feed:
             self._market = None
             market = await self._start()
             behind_s = (datetime.now(UTC) - market.now).total_seconds()
-        ticks = market.history(max(behind_s, 0.0))
+        while behind_s > 0:
+            ticks = market.history(min(behind_s, _SLICE_S))
+            behind_s -= _SLICE_S
+            # In small parts: this process lives as long as the service, and keeps the memory it once needed.
+            for begin in range(0, len(ticks), _BATCH):
+                await self._client.put_prices([tick_document(tick) for tick in ticks[begin : begin + _BATCH]])
+            self.ticks_written += len(ticks)
         documents = [market_document(each, self._first_sequence) for each in market.markets()]
         await self._client.put_markets(documents)
         self.markets_written += len(documents)
-        for begin in range(0, len(ticks), MAX_PRICES):
-            await self._client.put_prices([tick_document(tick) for tick in ticks[begin : begin + MAX_PRICES]])
-        self.ticks_written += len(ticks)
 
     async def _start(self) -> "SyntheticMarket":
         from app.domain.synthetic import SyntheticMarket

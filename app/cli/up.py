@@ -227,7 +227,7 @@ def _free_port(host: str) -> int:
 
 def _announce(url: str, key: str, directory: "DataDirectory", seconds: float, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"event": "ready", "url": url, "key": key}), flush=True)
+        typer.echo(json.dumps({"event": "ready", "url": url, "key": key}))
         return
     lines = (
         f"\nready in {seconds:.1f} s: {url}   (docs: {url}/docs)",
@@ -237,7 +237,7 @@ def _announce(url: str, key: str, directory: "DataDirectory", seconds: float, *,
         "Ctrl-C stops everything.",
     )
     for line in lines:
-        print(line, flush=True)
+        typer.echo(line)
 
 
 class _Console:
@@ -248,6 +248,6 @@ class _Console:
         if self._quiet and change.state not in ("failed",):
             return
         detail = f": {change.detail}" if change.detail else ""
-        print(f"  {change.name:<9} {change.state}{detail}", file=sys.stderr, flush=True)
+        typer.echo(f"  {change.name:<9} {change.state}{detail}", err=True)
 
 

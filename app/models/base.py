@@ -8,6 +8,8 @@ from sqlalchemy.types import BigInteger, UserDefinedType
 
 LAKE = "lake"
 WAREHOUSE = "warehouse"
+SCHEMA_REVISION = "0001"
+"""The newest migration: what a process expects to find."""
 
 metadata = MetaData(
     naming_convention={

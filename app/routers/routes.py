@@ -1,7 +1,7 @@
 """Routes: requested, read, waited for, cancelled, filled."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from app.routers.deps import Trader, body, services
 from app.routers.openapi import documented_body
 from app.services.routing import RouteFilter, RouteRequest
 from app.services.routing.reading import RouteView
+from app.services.schemas.base import LABEL_PATTERN
 from app.services.schemas.fill import FillIn
 from app.services.schemas.trade import TradeIn
 
@@ -69,15 +70,21 @@ async def list_routes(
     request: Request,
     trader: Trader,
     status: RouteStatus | None = None,
-    instrument: Annotated[str | None, Query(max_length=129)] = None,
-    client_order_id: Annotated[str | None, Query(max_length=128)] = None,
+    instrument: Annotated[str | None, Query(max_length=129, pattern=LABEL_PATTERN)] = None,
+    client_order_id: Annotated[str | None, Query(max_length=128, pattern=LABEL_PATTERN)] = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
     cursor: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Answer `{items, next}`; pass `next` as `cursor` for the following page."""
-    which = RouteFilter(status, instrument, client_order_id, _aware(created_after), _aware(created_before))
+    which = RouteFilter(
+        status,
+        instrument,
+        client_order_id,
+        _aware("created_after", created_after),
+        _aware("created_before", created_before),
+    )
     views, following = await services(request).routes.page(
         trader.program, which, limit=limit, before=_route_cursor(cursor)
     )
@@ -145,7 +152,7 @@ async def list_events(
     trader: Trader,
     route_id: UUID,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
-    cursor: Annotated[int, Query(ge=0, description="`next` of the page before")] = 0,
+    cursor: Annotated[int, Query(ge=0, lt=1 << 31, description="`next` of the page before")] = 0,
 ) -> Response:
     """Answer the CloudEvents of the route in order as `{items, next}`."""
     items, following = await services(request).routes.events(trader.program, route_id, after=cursor, limit=limit)
@@ -168,14 +175,19 @@ def _route_cursor(cursor: str | None) -> UUID | None:
         return UUID(cursor) if cursor else None
     except ValueError as error:
         raise Invalid(
-            "the cursor is not valid", (FieldError("/cursor", "must be the `next` of the page before"),)
+            "the cursor is not valid", (FieldError("/query/cursor", "must be the `next` of the page before"),)
         ) from error
 
 
-def _aware(moment: datetime | None) -> datetime | None:
-    if moment is not None and moment.tzinfo is None:
-        raise Invalid(
-            "a time is not valid",
-            (FieldError("/created_after", "needs a time zone, for example 2026-01-01T00:00:00Z"),),
-        )
-    return moment
+def _aware(name: str, moment: datetime | None) -> datetime | None:
+    if moment is None:
+        return None
+    try:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except OverflowError:
+        pass
+    raise Invalid(
+        "a time is not valid",
+        (FieldError(f"/query/{name}", "must be a time with its zone, for example 2026-01-01T00:00:00Z"),),
+    )

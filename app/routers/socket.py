@@ -29,6 +29,12 @@ class Outbox:
         self._queued_bytes = 0
         self._ready = asyncio.Event()
         self._ending: tuple[str, str] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def room(self) -> None:
+        """Wait until half of the queue is free, or the socket is about to end."""
+        await self._room.wait()
 
     def put(self, message: dict[str, Any]) -> None:
         """Queue a message; a socket whose queue is full is closed instead."""
@@ -40,6 +46,8 @@ class Outbox:
             return
         self._queue.append(content)
         self._queued_bytes += len(content)
+        if self._queued_bytes * 2 > self._limit_bytes:
+            self._room.clear()
         self._ready.set()
 
     async def finish(self, message: dict[str, Any], code: str) -> None:
@@ -58,6 +66,7 @@ class Outbox:
         self._queued_bytes = 0
         self._ending = (code, reason)
         self._ready.set()
+        self._room.set()
 
     async def run(self) -> None:
         """Send until the socket ends; a heartbeat goes out after each second of silence."""
@@ -74,6 +83,8 @@ class Outbox:
                     continue
                 content = self._queue.popleft()
                 self._queued_bytes -= len(content)
+                if self._queued_bytes * 2 <= self._limit_bytes:
+                    self._room.set()
                 try:
                     async with asyncio.timeout(_STALLED_S):
                         await self._websocket.send_text(content.decode())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import deque
 from uuid import UUID
 
 import orjson
@@ -39,15 +40,16 @@ async def stream(websocket: WebSocket) -> None:
         asyncio.create_task(outbox.run()),
         asyncio.create_task(session.pump()),
         asyncio.create_task(session.guard()),
-        asyncio.create_task(_drain(websocket, outbox)),
     }
+    # Not among those whose end is the socket's: what it says last must still be sent.
+    drain = asyncio.create_task(_drain(websocket, outbox))
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         session.close()
-        for task in tasks:
+        for task in (*tasks, drain):
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, drain, return_exceptions=True)
         await outbox.close()
 
 
@@ -94,19 +96,23 @@ class Session:
         except SolverError as error:
             await self._outbox.finish(_error("unauthenticated", error.detail), "unauthenticated")
             return
+        if self._identity is not None and self._identity.program != identity.program:
+            self._refuse("already-authenticated", f"this socket is {self._identity.program}'s; open another one")
+            return
         self._identity, self._token = identity, token
 
     async def guard(self) -> None:
         """Close a socket that never authenticates or whose key dies."""
-        await asyncio.sleep(_AUTHENTICATE_WITHIN_S)
-        if self._identity is None:
-            await self._outbox.finish(
-                _error("unauthenticated", f"no key within {_AUTHENTICATE_WITHIN_S:.0f} s"), "unauthenticated"
-            )
+        patience_s = _AUTHENTICATE_WITHIN_S
         while True:
             await asyncio.sleep(_RECHECK_KEY_S)
+            patience_s -= _RECHECK_KEY_S
             if self._identity is not None:
                 await self.authenticate(self._token)
+            elif patience_s <= 0:
+                await self._outbox.finish(
+                    _error("unauthenticated", f"no key within {_AUTHENTICATE_WITHIN_S:.0f} s"), "unauthenticated"
+                )
 
     async def handle(self, content: str | bytes) -> None:
         """Answer one message of the client."""
@@ -151,42 +157,41 @@ class Session:
             return
         self._count += 1
         watch = Watch(f"s{self._count}", self._services, identity.program, self._arrived)
-        if message.get("all") is True:
-            await self._subscribe_all(watch, message)
-            return
-        identifiers = _route_ids(message.get("route_ids"))
-        if identifiers is None:
-            self._refuse("malformed", f"route_ids must be 1 to {_MAX_ROUTES} route ids, or say all: true")
-            return
-        await self._subscribe_routes(watch, identifiers, message.get("from"))
+        self._subscriptions[watch.name] = watch
+        try:
+            if message.get("all") is True:
+                await self._subscribe_all(watch, message.get("cursor"))
+            else:
+                await self._subscribe_routes(watch, _route_ids(message.get("route_ids")), message.get("from"))
+        except SolverError:
+            self._services.streaming.unwatch(watch)
+            self._subscriptions.pop(watch.name, None)
+            raise
 
-    async def _subscribe_all(self, watch: "Watch", message: dict[str, object]) -> None:
-        cursor = _cursor(message.get("cursor"))
-        if cursor is None and message.get("cursor") is not None:
-            self._refuse("malformed", "cursor is none that this service gave; leave it out to start from now")
-            return
+    async def _subscribe_all(self, watch: "Watch", resume: object) -> None:
         # Watch before looking, so that nothing said in between is missed.
         self._services.streaming.watch_program(watch.program, watch)
-        self._subscriptions[watch.name] = watch
-        start, recovered = await watch.subscription.begin_all(cursor)
+        await self._services.streaming.following()
         epoch = await self._services.streaming.epoch()
+        is_known, cursor = _place(resume, epoch)
+        start, recovered = await watch.subscription.begin_all(cursor)
         self._outbox.put(
             {
                 "type": "subscribed", "channel": "routes", "subscription": watch.name, "epoch": epoch,
-                "recovered": recovered, "cursor": str(start),
+                "recovered": recovered and is_known, "cursor": _cursor_text(epoch, start),
             }
         )  # fmt: skip
         async for update in watch.subscription.catch_up():
-            self._send(watch, update, epoch)
+            await self._send(watch, update, epoch)
         watch.epoch = epoch
         self._arrived.set()
 
     async def _subscribe_routes(self, watch: "Watch", identifiers: list[UUID], resume: object) -> None:
-        epoch = await self._services.streaming.epoch()
-        known = _resume(resume, epoch)
         for identifier in identifiers:
             self._services.streaming.watch_route(identifier, watch)
-        self._subscriptions[watch.name] = watch
+        await self._services.streaming.following()
+        epoch = await self._services.streaming.epoch()
+        known = _resume(resume, epoch)
         beginnings: list[Beginning] = []
         for identifier in identifiers:
             after = known.get(str(identifier)) if known is not None else None
@@ -208,6 +213,7 @@ class Session:
             }
         )  # fmt: skip
         for beginning in beginnings:
+            await self._outbox.room()
             if beginning.snapshot is not None:
                 self._outbox.put(
                     {
@@ -217,7 +223,7 @@ class Session:
                     }
                 )  # fmt: skip
             for update in beginning.missed:
-                self._send(watch, update, epoch)
+                await self._send(watch, update, epoch)
         watch.epoch = epoch
         self._arrived.set()
 
@@ -246,17 +252,18 @@ class Session:
             update = watch.pending[0]
             try:
                 async for each in watch.subscription.follow(update):
-                    self._send(watch, each, epoch)
+                    await self._send(watch, each, epoch)
             except Unavailable:
                 await asyncio.sleep(0.25)
                 continue
-            watch.pending.pop(0)
+            watch.pending.popleft()
 
-    def _send(self, watch: "Watch", update: Update, epoch: str) -> None:
+    async def _send(self, watch: "Watch", update: Update, epoch: str) -> None:
+        await self._outbox.room()
         self._outbox.put(
             {
                 "type": "update", "channel": "routes", "subscription": watch.name, "route_id": str(update.route_id),
-                "epoch": epoch, "seq": update.seq, "cursor": str(update.cursor), "data": update.data,
+                "epoch": epoch, "seq": update.seq, "cursor": _cursor_text(epoch, update.cursor), "data": update.data,
             }
         )  # fmt: skip
 
@@ -277,7 +284,7 @@ class Watch:
         self.name = name
         self.program = program
         self.subscription = RouteSubscription(services.streaming, program)
-        self.pending: list[Update] = []
+        self.pending: deque[Update] = deque()
         self.has_overflown = False
         self.epoch: str | None = None
         self._arrived = arrived
@@ -291,24 +298,38 @@ class Watch:
         self._arrived.set()
 
 
+class _Malformed(SolverError):
+    code = "malformed"
+
+
 def _error(code: str, detail: str) -> dict[str, object]:
     return {"type": "error", "code": code, "detail": detail}
 
 
-def _route_ids(value: object) -> list[UUID] | None:
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_ROUTES:
-        return None
+def _route_ids(value: object) -> list[UUID]:
     try:
-        return list(dict.fromkeys(UUID(str(each)) for each in value))
+        if isinstance(value, list) and 0 < len(value) <= _MAX_ROUTES:
+            return list(dict.fromkeys(UUID(str(each)) for each in value))
     except ValueError:
-        return None
+        pass
+    raise _Malformed(f"route_ids must be 1 to {_MAX_ROUTES} route ids, or say all: true")
 
 
-def _cursor(value: object) -> Cursor | None:
+def _cursor_text(epoch: str, cursor: Cursor) -> str:
+    return f"{epoch}/{cursor}"
+
+
+def _place(value: object, epoch: str) -> tuple[bool, Cursor | None]:
+    if value is None:
+        return True, None
+    history, _, place = str(value).rpartition("/")
     try:
-        return Cursor.parse(str(value)) if value is not None else None
+        cursor = Cursor.parse(place)
     except ValueError:
-        return None
+        cursor = Cursor(-1)
+    if not history or cursor.xid < 0 or not 0 <= cursor.position < 1 << 63:
+        raise _Malformed("cursor is none that this service gave; leave it out to start from now")
+    return history == epoch, cursor if history == epoch else None
 
 
 def _resume(value: object, epoch: str) -> dict[str, int] | None:

@@ -11,7 +11,7 @@ from uuid import UUID
 from app import telemetry
 from app.domain.errors import Unavailable
 from app.domain.event import Cursor, EventType
-from app.domain.route import SETTLED
+from app.domain.route import PENDING, SETTLED
 from app.infra.db import Connection, Database
 from app.infra.listener import Listener
 from app.infra.repositories import events, routes
@@ -23,6 +23,7 @@ from app.services.routing.reading import RouteView, view
 _BATCH = 500
 _POLL_S = 1.0
 _OUTAGE_PAUSE_S = 0.25
+_FOLLOWING_WITHIN_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,6 @@ class Streaming:
         self._watched = asyncio.Event()
         self._is_following = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._epoch: str | None = None
 
     async def open(self) -> None:
         """Start following."""
@@ -70,14 +70,12 @@ class Streaming:
 
     async def epoch(self) -> str:
         """Name the history that seqs belong to. Raises Unavailable."""
-        if self._epoch is None:
-            async with self._database.connection() as connection:
-                self._epoch = await events.epoch(connection)
-        return self._epoch
+        async with self._database.connection() as connection:
+            return await events.epoch(connection)
 
     async def wait_settled(self, route_id: UUID, *, timeout_s: float) -> RouteView | None:
-        """Wait until a route is ready or ended; None when it takes longer."""
-        return await self._wait(route_id, lambda seen: seen.status in SETTLED, timeout_s)
+        """Wait until a route is ready, or beyond; None when it takes longer."""
+        return await self._wait(route_id, lambda seen: seen.status not in PENDING, timeout_s)
 
     async def wait_changed(self, route_id: UUID, *, revision: int, etag: str, timeout_s: float) -> RouteView | None:
         """Wait for a revision behind the one known, or for a settled status other than the known state's."""
@@ -114,6 +112,14 @@ class Streaming:
         except Unavailable:
             return None
         return None if row is None else view(row)
+
+    async def following(self) -> None:
+        """Wait until what is said from now on reaches those who watch already. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(_FOLLOWING_WITHIN_S):
+                await self._is_following.wait()
+        except TimeoutError as error:
+            raise Unavailable("the event trail cannot be read now; try again shortly") from error
 
     def watch_route(self, route_id: UUID, watcher: Watcher) -> None:
         """Call a watcher with every event of a route from now on."""
@@ -208,7 +214,7 @@ class Streaming:
             updates = await _updates(connection, wanted)
         self._cursor = found[-1].cursor
         for event in found:
-            if event.route_id in self._waiters and event.status in SETTLED:
+            if event.route_id in self._waiters and event.status not in PENDING:
                 for waiter in self._waiters[event.route_id]:
                     waiter.set()
         self._hand_out(updates)

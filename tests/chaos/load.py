@@ -118,12 +118,13 @@ class Load:
         count = parts if order.plan is Plan.FILL else 1
         shares = parts if order.plan is Plan.FILL else 2
         for number in range(count):
+            fill_id = f"{order.client_order_id}-{number}"
             fill = {
-                "fill_id": f"{order.client_order_id}-{number}",
+                "fill_id": fill_id,
                 "sends": _share(route["solution"]["sends"], shares, number),
                 "receives": _share(route["solution"]["receives"], shares, number),
             }
-            order.fills[fill["fill_id"]] = fill
+            order.fills[fill_id] = fill
             impatience_s = self._chance.uniform(0.001, 0.02) if self._chance.random() < 0.2 else None
             await self._persist(
                 client, "POST", f"/v1/routes/{order.route_id}/fills", {200, 201}, json=fill, impatience_s=impatience_s

@@ -3,8 +3,8 @@ import pytest
 
 from app.domain.errors import Unavailable
 from app.infra.db import Database
-from app.infra.migrations import is_current, migrate
-from app.models import metadata
+from app.infra.migrations import is_current, migrate, newest_revision
+from app.models import SCHEMA_REVISION, metadata
 
 
 async def test_migrated_database_is_current_for_every_role(postgres_url: str, postgres_owner_url: str) -> None:
@@ -42,3 +42,7 @@ async def test_service_role_may_write_rows_but_not_change_tables(clean_database:
             assert await connection.fetchval(f"SELECT count(*) FROM {table.fullname}") == 0
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("DROP TABLE lake.market")
+
+
+def test_the_models_name_the_newest_migration() -> None:
+    assert newest_revision() == SCHEMA_REVISION

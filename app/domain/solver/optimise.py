@@ -215,10 +215,10 @@ def _try_every_combination(
             held = held if np.isnan(needed) else min(held, needed)
         most[i] = held
         combinations *= held + 1.0
-        if combinations > ENUMERATED_LOTS:
+        if not combinations <= ENUMERATED_LOTS:
             return None
     others = [int(i) for i in choices if pair.params[i, LOT] == 0.0]
-    if combinations * 2.0 ** len(others) > ENUMERATED_LOTS:
+    if not combinations * 2.0 ** len(others) <= ENUMERATED_LOTS:
         return None
     best_value, best = -np.inf, np.empty((0, RESULTS))
     for subset in range(1 << len(others)):

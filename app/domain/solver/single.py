@@ -154,7 +154,7 @@ class _Solving:
         if not fits(planned) and self.pair.has_fixed_costs:
             # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
             self.planner.price_first = True
-            planned = self.planner.plan(planned.target, self.exact_out) or planned
+            planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
         if fits(planned):
             return planned
         if not trade.constraints.allow_partial:

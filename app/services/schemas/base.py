@@ -9,6 +9,7 @@ from app.domain.values import ASSET_PATTERN, DECIMAL_PATTERN, INSTRUMENT_PATTERN
 POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?\d{1,2})?$"
 UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?\d{1,2})?$"
 NAME_PATTERN = r"^[^\s\x00-\x1f]+$"
+LABEL_PATTERN = r"^[^\x00]+$"
 
 DecimalText = Annotated[str, StringConstraints(strict=True, pattern=DECIMAL_PATTERN, max_length=80)]
 PositiveText = Annotated[str, StringConstraints(strict=True, pattern=POSITIVE_PATTERN, max_length=80)]
@@ -16,6 +17,7 @@ UnsignedText = Annotated[str, StringConstraints(strict=True, pattern=UNSIGNED_PA
 AssetText = Annotated[str, StringConstraints(strict=True, pattern=ASSET_PATTERN)]
 InstrumentText = Annotated[str, StringConstraints(strict=True, pattern=INSTRUMENT_PATTERN)]
 NameText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NAME_PATTERN)]
+LabelText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=LABEL_PATTERN)]
 
 PATTERN_REMEDIES = {
     DECIMAL_PATTERN: 'must be a decimal string such as "-2.50"',
@@ -24,6 +26,7 @@ PATTERN_REMEDIES = {
     ASSET_PATTERN: "must be an asset: 1 to 64 letters, digits, dots, colons or underscores",
     INSTRUMENT_PATTERN: "must be an instrument BASE-QUOTE such as BTC-USD",
     NAME_PATTERN: "must be a name without spaces",
+    LABEL_PATTERN: "must be a text without NUL",
 }
 
 

@@ -2,13 +2,13 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from app.domain.trade import Side
 from app.domain.values import Asset, Instrument
-from app.services.schemas.base import AmountIn, NameText, PositiveText, Wire, example
+from app.services.schemas.base import AmountIn, LabelText, NameText, PositiveText, Wire, example
 
 
 class FillIn(Wire):
@@ -21,7 +21,7 @@ class FillIn(Wire):
         }
     )  # fmt: skip
 
-    fill_id: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)]
+    fill_id: LabelText
     market_id: NameText | None = None
     venue: NameText | None = None
     sends: AmountIn | None = Field(None, description="what was really paid, fees included")

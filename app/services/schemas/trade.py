@@ -1,9 +1,9 @@
 """The trade as programs write it, over HTTP or on a topic."""
 
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from app.domain.errors import FieldError, Invalid
 from app.domain.trade import Constraints, Schedule, ScheduleKind, Selection, Side, Trade
@@ -12,6 +12,7 @@ from app.services.schemas.base import (
     PATTERN_REMEDIES,
     AssetText,
     InstrumentText,
+    LabelText,
     NameText,
     PositiveText,
     UnsignedText,
@@ -72,7 +73,7 @@ class TradeIn(Wire):
     schedule: ScheduleIn = ScheduleIn()
     constraints: ConstraintsIn = ConstraintsIn()
     ttl_s: float = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
-    client_order_id: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128)] | None = None
+    client_order_id: LabelText | None = None
 
     @model_validator(mode="after")
     def refuse_contradiction(self) -> Self:
