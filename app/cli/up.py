@@ -249,5 +249,3 @@ class _Console:
             return
         detail = f": {change.detail}" if change.detail else ""
         typer.echo(f"  {change.name:<9} {change.state}{detail}", err=True)
-
-

@@ -11,7 +11,7 @@ import httpx
 
 from app.client.client import SolverClient
 from app.client.retrying import Retrying
-from app.client.stream import Position, RouteChange
+from app.client.stream import Position, RouteChange, RouteWatch
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class SyncSolverClient:
         self._client = SolverClient(
             url, key, data_dir=data_dir, retrying=retrying, timeout_s=timeout_s, transport=transport
         )
+        self._watches: list[RouteWatch] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="solver-client", daemon=True)
         self._thread.start()
@@ -77,6 +78,7 @@ class SyncSolverClient:
     def watch(self, route_ids: Sequence[str] | None = None, *, resume: Position | None = None) -> Iterator[RouteChange]:
         """Watch routes as SolverClient.watch does; closing the iterator ends it."""
         watch = self._client.watch(route_ids, resume=resume)
+        self._watches.append(watch)
         try:
             while True:
                 try:
@@ -84,12 +86,14 @@ class SyncSolverClient:
                 except StopAsyncIteration:
                     return
         finally:
-            self._run(watch.close())
+            self._end(watch)
 
     def close(self) -> None:
         """Let go of open connections and end the thread; again changes nothing."""
         if self._loop.is_closed():
             return
+        while self._watches:
+            self._end(self._watches[-1])
         self._run(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -102,6 +106,12 @@ class SyncSolverClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _end(self, watch: RouteWatch) -> None:
+        # An iterator that nobody closed ends with its client, or later, when it is collected.
+        if watch in self._watches:
+            self._watches.remove(watch)
+            self._run(watch.close())
 
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         waiting = asyncio.run_coroutine_threadsafe(coroutine, self._loop)

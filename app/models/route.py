@@ -38,7 +38,7 @@ route = Table(
         "id",
         postgresql_where=text("status IN ('requested','data_ready','features_ready','inference_ready')"),
     ),
-    Index("ix_route_live", "id", postgresql_where=text("status IN ('ready','executing')")),
+    Index("ix_route_live", "expires_at", postgresql_where=text("status IN ('ready','executing')")),
     schema=LAKE,
     comment="One row per requested route",
     postgresql_with={"fillfactor": "80"},
@@ -65,6 +65,7 @@ idempotency = Table(
     uuid_column("route_id", "the route that was made"),
     Column("response", LargeBinary, nullable=False, comment="the bytes of the 202"),
     created_at(),
+    Index("ix_idempotency_created_at", "created_at"),
     schema=LAKE,
     comment="The first answer to each idempotency key, for 24 hours",
 )

@@ -40,13 +40,18 @@ class Snapshot:
     decimals: dict[Asset, int]
     is_stored: bool = False
     prepared: list[PreparedMarket] = field(default_factory=list)
+    markets_text: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = [[live.market.market_id, live.revision] for live in self.markets]
+        self.markets_text = orjson.dumps(names).decode()
 
     def to_store(self) -> NewSnapshot:
         """Write it as rows."""
         return NewSnapshot(
             id=self.id,
             as_of=self.as_of,
-            markets=orjson.dumps([[live.market.market_id, live.revision] for live in self.markets]).decode(),
+            markets=self.markets_text,
             decimals=orjson.dumps(self.decimals).decode(),
             revisions=[(live.market.market_id, live.revision, live.document) for live in self.markets],
         )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -14,7 +15,7 @@ from app.domain.values import Instrument
 from app.infra.db import Database
 from app.infra.listener import Listener
 from app.infra.repositories import revisions, routes
-from app.infra.repositories.revisions import Revision
+from app.infra.repositories.revisions import LiveRoute, Revision
 from app.services.documents import solution_document
 from app.services.market_state import MarketState, Snapshot
 from app.services.ports import Clock
@@ -43,6 +44,8 @@ class Reviser:
         self._clock = clock
         self._pipeline = pipeline
         self._relay = relay
+        self._market_lists: dict[UUID, str] = {}
+        self._looked_at: dict[UUID, UUID] = {}
 
     def waker(self) -> asyncio.Event:
         """Make an event that is set when a market moved."""
@@ -51,22 +54,20 @@ class Reviser:
     async def revise(self) -> int:
         """Do one round; answers how many routes got a new revision. Raises Unavailable."""
         await self._state.fresh()
-        async with self._database.connection() as connection:
-            live = await revisions.live(connection, idle_s=self._pipeline.revise_s, limit=self._pipeline.revised_routes)
-        stale: list[tuple[dict[str, Any], Snapshot]] = []
-        for row in live:
-            snapshot = self._state.snapshot(Instrument.parse(row["instrument"]))
-            if snapshot.to_store().markets != row["markets"]:
-                stale.append((row, snapshot))
+        stale = await self._stale()
         if not stale:
             return 0
+        async with self._database.connection() as connection:
+            known = await revisions.solved(connection, [route for route, _ in stale])
+        self._looked_at.update((route.id, snapshot.id) for route, snapshot in stale)
+        todo = [(route, snapshot, known[route.id]) for route, snapshot in stale if route.id in known]
         now = self._clock.now()
-        made = await asyncio.to_thread(lambda: [self._solve(row, snapshot, now) for row, snapshot in stale])
-        changed = [(revision, snapshot) for revision, (_, snapshot) in zip(made, stale, strict=True) if revision]
+        made = await asyncio.to_thread(lambda: [self._solve(*each, now) for each in todo])
+        changed = [(revision, each[1]) for revision, each in zip(made, todo, strict=True) if revision is not None]
         if not changed:
             return 0
         async with self._database.transaction() as connection:
-            for snapshot in {id(snapshot): snapshot for _, snapshot in changed}.values():
+            for snapshot in {snapshot.id: snapshot for _, snapshot in changed}.values():
                 if not snapshot.is_stored:
                     await routes.store_snapshot(connection, snapshot.to_store())
             count = await revisions.revise(connection, [revision for revision, _ in changed], relay=self._relay)
@@ -74,27 +75,51 @@ class Reviser:
             snapshot.is_stored = True
         return count
 
-    def _solve(self, row: dict[str, Any], snapshot: Snapshot, now: datetime) -> Revision | None:
-        trade = TradeIn.model_validate_json(row["trade"]).to_domain()
+    async def _stale(self) -> list[tuple[LiveRoute, Snapshot]]:
+        async with self._database.connection() as connection:
+            live = await revisions.live(connection, idle_s=self._pipeline.revise_s, limit=self._pipeline.revised_routes)
+            unknown = {route.snapshot_id for route in live} - self._market_lists.keys()
+            if unknown:
+                self._market_lists.update(await revisions.market_lists(connection, list(unknown)))
+        in_use = {route.snapshot_id for route in live}
+        self._market_lists = {name: text for name, text in self._market_lists.items() if name in in_use}
+        living = {route.id for route in live}
+        self._looked_at = {name: snapshot for name, snapshot in self._looked_at.items() if name in living}
+        pairs = [(route, self._state.snapshot(Instrument.parse(route.instrument))) for route in live]
+        return [
+            (route, snapshot)
+            for route, snapshot in pairs
+            if self._market_lists.get(route.snapshot_id) != snapshot.markets_text
+            and self._looked_at.get(route.id) != snapshot.id
+        ]
+
+    def _solve(
+        self, route: LiveRoute, snapshot: Snapshot, known: tuple[str, str, str], now: datetime
+    ) -> Revision | None:
+        trade, document, timings = known
         began = time.perf_counter()
         try:
             solution = solve(
-                Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals),
+                Problem(
+                    trade=TradeIn.model_validate_json(trade).to_domain(),
+                    markets=snapshot.prepared,
+                    decimals=snapshot.decimals,
+                ),
                 deadline(self._pipeline.solve_timeout_ms),
             )
         except SolverError:
             # The market may satisfy the trade again before it expires; until then the last revision stands.
             return None
-        document = solution_document(solution, now=now)
-        if _legs(document) == _legs(orjson.loads(row["document"])):
+        fresh = solution_document(solution, now=now)
+        if _legs(fresh) == _legs(orjson.loads(document)):
             return None
-        timings = {**orjson.loads(row["timings"]), "solve": round((time.perf_counter() - began) * 1e3, 3)}
+        spent_ms = round((time.perf_counter() - began) * 1e3, 3)
         return Revision(
-            route_id=row["id"],
-            replaces=row["revision"],
+            route_id=route.id,
+            replaces=route.revision,
             snapshot_id=snapshot.id,
-            document=orjson.dumps(document).decode(),
-            timings=orjson.dumps(timings).decode(),
+            document=orjson.dumps(fresh).decode(),
+            timings=orjson.dumps({**orjson.loads(timings), "solve": spent_ms}).decode(),
             gap_bps=solution.certificate.gap_bps,
         )
 

@@ -192,6 +192,11 @@ class Streaming:
                 telemetry.part_away("postgres", str(error))
                 await asyncio.sleep(_OUTAGE_PAUSE_S)
                 continue
+            except Exception as error:
+                # Whoever watches is served from the next look on; a follower that died would serve nobody.
+                telemetry.unexpected_error("streaming", error)
+                await asyncio.sleep(_OUTAGE_PAUSE_S)
+                continue
             if not more:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(waker.wait(), timeout=_POLL_S)

@@ -1,5 +1,6 @@
 """Find what got stuck or ran out of time, and put it right."""
 
+import time
 from collections.abc import Mapping
 
 from app import telemetry
@@ -10,6 +11,7 @@ from app.infra.db import Database
 from app.infra.repositories import deliveries, transitions
 
 _BATCH = 200
+_FORGET_EVERY_S = 60.0
 
 
 class Sweeper:
@@ -29,6 +31,7 @@ class Sweeper:
         self._retention = retention
         self._consumers = consumers
         self._relay = relay
+        self._forget_at = 0.0
 
     async def sweep(self) -> None:
         """Do one round. Raises Unavailable."""
@@ -36,7 +39,8 @@ class Sweeper:
         await self._expire()
         await self._end_horizons()
         await self._republish()
-        await self._forget()
+        if time.monotonic() >= self._forget_at:
+            await self._forget()
 
     async def _confirm(self) -> None:
         async with self._database.connection() as connection:
@@ -91,5 +95,7 @@ class Sweeper:
 
     async def _forget(self) -> None:
         async with self._database.connection() as connection:
-            await deliveries.purge_done(connection, older_than_h=self._retention.deliveries_h)
-            await deliveries.purge_keys(connection, older_than_h=self._retention.idempotency_h)
+            deliveries_gone = await deliveries.purge_done(connection, older_than_h=self._retention.deliveries_h)
+            keys_gone = await deliveries.purge_keys(connection, older_than_h=self._retention.idempotency_h)
+        if not deliveries_gone and not keys_gone:
+            self._forget_at = time.monotonic() + _FORGET_EVERY_S

@@ -241,6 +241,7 @@ def upgrade() -> None:
         schema="lake",
         comment="The first answer to each idempotency key, for 24 hours",
     )
+    op.create_index("ix_idempotency_created_at", "idempotency", ["created_at"], unique=False, schema="lake")
     op.create_table(
         "job",
         sa.Column("id", sa.UUID(), nullable=False, comment="job id (UUIDv7)"),
@@ -413,7 +414,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_route_live",
         "route",
-        ["id"],
+        ["expires_at"],
         unique=False,
         schema="lake",
         postgresql_where=sa.text("status IN ('ready','executing')"),

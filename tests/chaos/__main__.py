@@ -20,6 +20,7 @@ def main(
     shortest_s: Annotated[float, typer.Option(help="shortest pause between kills")] = 5.0,
     longest_s: Annotated[float, typer.Option(help="longest pause between kills")] = 12.0,
     seed: Annotated[int | None, typer.Option(help="repeat the choices of an earlier run")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="keep the data directory with its logs")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON only")] = False,
 ) -> None:
     """Kill processes at random under load, then compare what a client saw with what is stored."""
@@ -48,6 +49,7 @@ def show(report: Report, console: Console) -> None:
     for name, counts in (("statuses", report.statuses), ("answers", report.answers), ("sockets", report.sockets)):
         table.add_row(name, ", ".join(f"{key} {count}" for key, count in sorted(counts.items())))
     table.add_row("took", f"{report.took_s:.0f} s")
+    table.add_row("directory", report.directory)
     console.print(table)
     felt = Table("killed", "API away (s)", "next route ready (s)", title="recovery")
     for kill in report.kills:

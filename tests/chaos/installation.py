@@ -22,6 +22,7 @@ import psutil
 REPOSITORY = Path(__file__).parents[2]
 START_WITHIN_S = 120.0
 STOP_WITHIN_S = 40.0
+LEFT_WITHIN_S = 5.0
 _LIVE = "SOLVER_DATABASE__OWNER_URL"
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
@@ -152,8 +153,10 @@ def spawn(arguments: list[str], settings: Mapping[str, str], output: Any) -> sub
 
 
 @asynccontextmanager
-async def installed(settings: Mapping[str, str] | None = None) -> AsyncIterator[Installation]:
-    """Run an installation without a market of its own; at the end nothing of it is left."""
+async def installed(
+    settings: Mapping[str, str] | None = None, *, keep_files: bool = False
+) -> AsyncIterator[Installation]:
+    """Run an installation without a market of its own; at the end nothing of it is left, but its files if asked."""
     directory = Path(tempfile.mkdtemp(prefix="solver-chaos-", dir="/tmp"))
     # Postgres may run as another user, who has to pass.
     os.chmod(directory, 0o711)
@@ -168,8 +171,11 @@ async def installed(settings: Mapping[str, str] | None = None) -> AsyncIterator[
         await open_markets(found)
         yield found
     finally:
-        await _end(process)
-        shutil.rmtree(directory, ignore_errors=True)
+        leftover = await _end(process)
+        if not keep_files:
+            shutil.rmtree(directory, ignore_errors=True)
+    if leftover or process.returncode:
+        raise RuntimeError(f"the installation ended with {process.returncode} and left {leftover} behind")
 
 
 async def open_markets(installation: Installation) -> None:
@@ -200,7 +206,7 @@ def _ready_line(process: subprocess.Popen[bytes]) -> dict[str, str]:
     raise RuntimeError(f"the installation did not start: exit code {process.wait()}: {''.join(said[-20:])}")
 
 
-async def _end(process: subprocess.Popen[bytes]) -> None:
+async def _end(process: subprocess.Popen[bytes]) -> list[str]:
     descendants: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
         descendants = psutil.Process(process.pid).children(recursive=True)
@@ -210,12 +216,13 @@ async def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         await asyncio.to_thread(process.wait)
-    finally:
-        if process.stdout is not None:
-            process.stdout.close()
-        for leftover in descendants:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                leftover.send_signal(signal.SIGKILL)
+    if process.stdout is not None:
+        process.stdout.close()
+    _, alive = await asyncio.to_thread(psutil.wait_procs, descendants, timeout=LEFT_WITHIN_S)
+    for leftover in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            leftover.kill()
+    return [str(leftover) for leftover in alive]
 
 
 def _die_with_parent() -> None:

@@ -60,6 +60,7 @@ class Report:
     sockets: dict[str, int] = field(default_factory=dict)
     violations: list[str] = field(default_factory=list)
     took_s: float = 0.0
+    directory: str = ""
 
     @property
     def is_clean(self) -> bool:
@@ -71,7 +72,9 @@ class Report:
         return {"clean": self.is_clean, **asdict(self)}
 
 
-async def run_trial(*, routes: int, kills: int, shortest_s: float, longest_s: float, seed: int) -> Report:
+async def run_trial(
+    *, routes: int, kills: int, shortest_s: float, longest_s: float, seed: int, keep_files: bool = False
+) -> Report:
     """Start an installation, break it for a while, and report what it kept of its promises."""
     began = time.monotonic()
     report = Report(seed=seed, routes=routes)
@@ -80,7 +83,8 @@ async def run_trial(*, routes: int, kills: int, shortest_s: float, longest_s: fl
     journal = Journal()
     blows: list[Kill] = []
     probes: list[Probe] = []
-    async with installed() as installation:
+    async with installed(keep_files=keep_files) as installation:
+        report.directory = str(installation.directory)
         async with _watched(installation, journal, chance, routes, probes) as watchers:
             load = Load(installation, journal, random.Random(chance.random()))
             async with asyncio.TaskGroup() as tasks:

@@ -27,6 +27,8 @@ _SEARCH = (
     + ", int8[::1], float64[::1], float64[::1], float64[::1], float64, boolean, int64, float64[:, ::1])"
 )
 
+MOVABLE_LOTS = 24
+
 
 @compiled("float64(" + _STATE + ", int64, float64)")
 def in_for_lots(levels: Floats, offsets: Ints, params: Floats, i: int, lots: float) -> float:
@@ -103,9 +105,16 @@ def value_lots(
     return score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack * (1.0 - 1e-9), out)
 
 
-@compiled("void(" + _STATE + ", int8[::1], float64[::1], float64, boolean)")
+@compiled("void(" + _STATE + ", int8[::1], float64[::1], float64, boolean, boolean)")
 def top_up(
-    levels: Floats, offsets: Ints, params: Floats, modes: Modes, lots: Floats, target: float, exact_out: bool
+    levels: Floats,
+    offsets: Ints,
+    params: Floats,
+    modes: Modes,
+    lots: Floats,
+    target: float,
+    exact_out: bool,
+    even: bool,
 ) -> None:
     """Add lots: the best that the rest pays for, or the cheapest way to cover what is missing."""
     count = params.shape[0]
@@ -129,12 +138,14 @@ def top_up(
                 more = lots_for_out(levels, offsets, params, i, got + rest) - lots[i]
             else:
                 more = lots_for_in(levels, offsets, params, i, (held + rest) * (1.0 + 1e-13)) - lots[i]
+            if exact_out and even and more > 1.0 and tradable(params, i, lots[i] + 1.0):
+                more = 1.0
             if not more >= 1.0 or not tradable(params, i, lots[i] + more):
                 continue
             cost = in_for_lots(levels, offsets, params, i, lots[i] + more) - held
             if np.isnan(cost) or cost <= 0.0:
                 continue
-            if exact_out:
+            if exact_out and not even:
                 rate = 1.0 / cost
             else:
                 one = in_for_lots(levels, offsets, params, i, lots[i] + 1.0)
@@ -194,9 +205,18 @@ def fit_lots(
     count = params.shape[0]
     usable = modes.copy()
     whole = True
+    even = True
+    movable = 0
+    lot = 0.0
     for i in range(count):
-        if modes[i] != OFF and params[i, LOT] == 0.0:
+        if modes[i] == OFF:
+            continue
+        if params[i, LOT] == 0.0:
             whole = False
+            continue
+        movable += 1
+        even = even and (lot == 0.0 or params[i, LOT] == lot)
+        lot = params[i, LOT]
     for _ in range(16):
         fill(levels, offsets, params, modes, starts, target, exact_out, out)
         grew = False
@@ -212,14 +232,12 @@ def fit_lots(
         if not grew or not whole:
             break
     if whole:
-        top_up(levels, offsets, params, usable, lots, target, exact_out)
+        top_up(levels, offsets, params, usable, lots, target, exact_out, even)
     best = value_lots(levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, out)
     trial = lots.copy()
-    movable = 0
-    for i in range(count):
-        if usable[i] != OFF and params[i, LOT] > 0.0:
-            movable += 1
-    for _pass in range(3 if movable <= 24 else 0):
+    # Whole lots of one size are filled best one after the other; only uneven ones are worth moving about.
+    settled = whole and even and best > -np.inf
+    for _pass in range(0 if settled or movable > MOVABLE_LOTS else 2):
         better = False
         for i in range(count):
             if usable[i] == OFF or params[i, LOT] == 0.0:
@@ -235,7 +253,7 @@ def fit_lots(
                     if trial[i] < 0.0 or not trial[j if j >= 0 else i] >= 0.0:
                         continue
                     if whole and not exact_out:
-                        top_up(levels, offsets, params, usable, trial, target, exact_out)
+                        top_up(levels, offsets, params, usable, trial, target, exact_out, even)
                     value = value_lots(
                         levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out
                     )

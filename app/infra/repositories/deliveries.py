@@ -192,25 +192,30 @@ async def revive(connection: Connection, *, consumer: str, source: str, event_id
     await notify(connection, {consumer})
 
 
-async def purge_keys(connection: Connection, *, older_than_h: float) -> None:
+async def purge_keys(connection: Connection, *, older_than_h: float, limit: int = 5000) -> int:
     """Forget idempotency keys past their time."""
-    await connection.execute(
+    rows = await connection.fetch(
         """
         DELETE FROM lake.idempotency WHERE (program, key) IN (
-          SELECT program, key FROM lake.idempotency WHERE created_at < now() - make_interval(secs => $1) LIMIT 1000)
+          SELECT program, key FROM lake.idempotency
+          WHERE created_at < now() - make_interval(secs => $1) ORDER BY created_at LIMIT $2)
+        RETURNING 1
         """,
         older_than_h * 3600.0,
+        limit,
     )
+    return len(rows)
 
 
 async def purge_done(connection: Connection, *, older_than_h: float, limit: int = 5000) -> int:
-    """Forget finished deliveries past the time in which an event could come again."""
+    """Forget ended deliveries past the time in which an event could come again, looking at the oldest only."""
     rows = await connection.fetch(
         """
         DELETE FROM lake.delivery WHERE position IN (
-          SELECT position
-          FROM (SELECT position, created_at FROM lake.delivery WHERE state = 1 ORDER BY position LIMIT $2) oldest
-          WHERE created_at < now() - make_interval(secs => $1)
+          SELECT position FROM (
+            SELECT position, state, created_at FROM lake.delivery ORDER BY position LIMIT $2
+          ) oldest
+          WHERE state <> 0 AND created_at < now() - make_interval(secs => $1)
         ) RETURNING 1
         """,
         older_than_h * 3600.0,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from app.domain.event import RELAY, EventType, Stage, source_of
@@ -24,21 +23,52 @@ class Revision:
     gap_bps: float
 
 
-async def live(connection: Connection, *, idle_s: float, limit: int) -> list[dict[str, Any]]:
-    """Read the newest routes that wait for their first fill and were not revised for a while."""
+@dataclass(frozen=True, slots=True)
+class LiveRoute:
+    """A route that waits for its first fill, and what its solution was made on."""
+
+    id: UUID
+    instrument: str
+    revision: int
+    snapshot_id: UUID
+
+
+async def live(connection: Connection, *, idle_s: float, limit: int) -> list[LiveRoute]:
+    """Read the routes with the most time left that were not revised for a while."""
     rows = await connection.fetch(
         """
-        SELECT r.id, r.instrument, r.trade, r.revision, n.markets::text AS markets, s.document, s.timings
-        FROM (SELECT * FROM lake.route WHERE status = 'ready' AND status IN ('ready','executing')
-              ORDER BY id DESC LIMIT $2) r
+        SELECT r.id, r.instrument, r.revision, s.snapshot_id
+        FROM (SELECT id, instrument, revision FROM lake.route
+              WHERE status = 'ready' AND status IN ('ready','executing') AND expires_at > now()
+              ORDER BY expires_at DESC LIMIT $2) r
         JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
-        JOIN lake.snapshot n ON n.id = s.snapshot_id
-        WHERE s.created_at <= now() - make_interval(secs => $1) AND r.expires_at > now()
+        WHERE s.created_at <= now() - make_interval(secs => $1)
         """,
         idle_s,
         limit,
     )
-    return [dict(row) for row in rows]
+    return [LiveRoute(*row) for row in rows]
+
+
+async def solved(connection: Connection, routes: Sequence[LiveRoute]) -> dict[UUID, tuple[str, str, str]]:
+    """Read trade, solution and timings of routes that did not move on meanwhile."""
+    rows = await connection.fetch(
+        """
+        SELECT r.id, r.trade, s.document, s.timings
+        FROM unnest($1::uuid[], $2::int[]) AS t(id, revision)
+        JOIN lake.route r USING (id, revision)
+        JOIN warehouse.solution s ON s.route_id = t.id AND s.revision = t.revision
+        """,
+        [route.id for route in routes],
+        [route.revision for route in routes],
+    )
+    return {row[0]: (row[1], row[2], row[3]) for row in rows}
+
+
+async def market_lists(connection: Connection, snapshots: Sequence[UUID]) -> dict[UUID, str]:
+    """Read which market revisions snapshots stand for."""
+    rows = await connection.fetch("SELECT id, markets::text FROM lake.snapshot WHERE id = ANY($1)", list(snapshots))
+    return {row[0]: row[1] for row in rows}
 
 
 _REVISE = f"""

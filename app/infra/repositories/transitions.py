@@ -125,7 +125,7 @@ async def due(connection: Connection, status: RouteStatus, column: str, *, limit
         f"""
         SELECT id FROM lake.route
         WHERE status = $1 AND status IN ('ready','executing') AND {column} < now()
-        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+        ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         status,
         limit,
@@ -189,14 +189,17 @@ async def orphans(connection: Connection, *, older_than_s: float, limit: int) ->
     rows = await connection.fetch(
         """
         SELECT e.type, e.source, e.id, r.id
-        FROM lake.route r
+        FROM (
+          SELECT id FROM lake.route
+          WHERE status IN ('requested','data_ready','features_ready','inference_ready')
+            AND updated_at < now() - make_interval(secs => $1)
+          ORDER BY id LIMIT 10 * $2
+        ) r
         CROSS JOIN LATERAL (
           SELECT type, source, id FROM lake.event
           WHERE route_id = r.id AND type LIKE '%.insertion_ok' ORDER BY seq DESC LIMIT 1
         ) e
-        WHERE r.status IN ('requested','data_ready','features_ready','inference_ready')
-          AND r.updated_at < now() - make_interval(secs => $1)
-          AND NOT EXISTS (
+        WHERE NOT EXISTS (
             SELECT FROM lake.delivery d
             WHERE d.source = e.source AND d.event_id = e.id
               AND (d.state = 0 OR d.available_at > now() - make_interval(secs => $1)))

@@ -1,0 +1,205 @@
+"""The whole service in one process on a real database, driven step by step instead of by its workers."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import httpx
+import orjson
+from fastapi import FastAPI
+
+from app.bootstrap import Role, open_services, stages_of
+from app.config import Settings
+from app.domain.claim import Claim
+from app.domain.errors import Unavailable
+from app.infra.db import Database
+from app.main import create_app
+from app.services.container import Services
+from app.services.routing import Accepted, RouteRequest
+from app.services.schemas.market import MARKET
+from app.services.schemas.trade import read_trade
+from app.services.stage_set import StageSet
+from app.workers.consumer import Consumer
+from tests.factories import book, trade
+
+PROGRAM = "desk"
+WITHIN_S = 15.0
+
+
+def settings_for(url: str, **sections: Any) -> Settings:
+    """Make settings on a database; sections are given as dictionaries."""
+    return Settings(database={"url": url}, **sections)
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One process: its services and its stages, which move only when told to."""
+
+    services: Services
+    stages: StageSet
+
+    @property
+    def database(self) -> Database:
+        """The database of the process."""
+        return self.services.database
+
+    async def list_markets(self, *markets: dict[str, Any]) -> None:
+        """Write market states; a plain order book when none is given."""
+        wire = [MARKET.validate_python(market) for market in markets or (book(),)]
+        await self.services.market_data.write(wire, {})
+
+    async def request(self, *, program: str = PROGRAM, key: str | None = None, **fields: Any) -> Accepted:
+        """Ask for a route as the HTTP edge does."""
+        document = trade(**fields)
+        return await self.services.acceptor.accept(
+            RouteRequest(program=program, trade=read_trade(document), idempotency_key=key, body=document)
+        )
+
+    async def take(self, stage: str, *, retried: bool = False) -> list[Claim]:
+        """Claim what is due for a stage."""
+        return await self.stages.queue.take(stage, retried=retried)
+
+    async def step(self, stage: str) -> int:
+        """Let a stage handle what is due for it; answers how much that was."""
+        handled = 0
+        for retried in (False, True):
+            while claims := await self.take(stage, retried=retried):
+                await self.stages.runners[stage].run(claims)
+                handled += len(claims)
+        return handled
+
+    async def settle(self) -> None:
+        """Let all stages work until nothing is due."""
+        while sum([await self.step(stage) for stage in self.stages.runners]):
+            pass
+
+    async def ready(self, **fields: Any) -> UUID:
+        """Bring a new route to its first solution."""
+        accepted = await self.request(**fields)
+        await self.settle()
+        return accepted.route_id
+
+    async def fetch(self, query: str, *arguments: Any) -> list[dict[str, Any]]:
+        """Read rows."""
+        async with self.database.connection() as connection:
+            return [dict(row) for row in await connection.fetch(query, *arguments)]
+
+    async def value(self, query: str, *arguments: Any) -> Any:
+        """Read one value."""
+        async with self.database.connection() as connection:
+            return await connection.fetchval(query, *arguments)
+
+    async def execute(self, statement: str, *arguments: Any) -> None:
+        """Change rows behind the back of the services."""
+        async with self.database.connection() as connection:
+            await connection.execute(statement, *arguments)
+
+    async def route(self, route_id: UUID) -> dict[str, Any]:
+        """Read a route's row."""
+        (row,) = await self.fetch("SELECT * FROM lake.route WHERE id = $1", route_id)
+        return row
+
+    async def status(self, route_id: UUID) -> str:
+        """Read where a route stands."""
+        return str((await self.route(route_id))["status"])
+
+    async def trail(self, route_id: UUID) -> list[tuple[int, str, str]]:
+        """Read a route's events: seq, type and the status they left."""
+        rows = await self.fetch("SELECT seq, type, status FROM lake.event WHERE route_id = $1 ORDER BY seq", route_id)
+        return [(row["seq"], row["type"], row["status"]) for row in rows]
+
+    async def events(self, route_id: UUID) -> list[dict[str, Any]]:
+        """Read a route's events as CloudEvents."""
+        program = (await self.route(route_id))["program"]
+        found, _ = await self.services.routes.events(program, route_id, after=0, limit=1000)
+        return found
+
+    async def dead(self) -> list[dict[str, Any]]:
+        """Read what could not be handled, oldest first."""
+        return await self.fetch("SELECT * FROM lake.dead_letter ORDER BY id")
+
+    async def count(self, table: str) -> int:
+        """Count the rows of a table."""
+        return int(await self.value(f"SELECT count(*) FROM {table}"))
+
+    async def retry_now(self) -> None:
+        """Make everything due that waits for its next attempt or for a lease to end."""
+        await self.execute("UPDATE lake.delivery SET available_at = now() WHERE state = 0")
+
+
+@asynccontextmanager
+async def desk(url: str, *, role: Role = "worker", **sections: Any) -> AsyncIterator[Desk]:
+    """Open one process on a database."""
+    async with open_services(settings_for(url, **sections), role) as services:
+        yield Desk(services, stages_of(services))
+
+
+@asynccontextmanager
+async def working(*desks: Desk) -> AsyncIterator[None]:
+    """Let the stages and the receivers of processes work by themselves, as their workers do."""
+    stop = asyncio.Event()
+
+    async def receive(each: Desk) -> None:
+        assert each.stages.receiver is not None
+        while not stop.is_set():
+            try:
+                await each.stages.receiver.receive()
+            except Unavailable:
+                await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as tasks:
+        for each in desks:
+            for runner in each.stages.runners.values():
+                tasks.create_task(Consumer(runner, each.stages.queue, poll_s=0.1).run(stop))
+            if each.stages.receiver is not None:
+                tasks.create_task(receive(each))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """A desk with the HTTP application in front of it, and a client that holds a key."""
+
+    desk: Desk
+    app: FastAPI
+    client: httpx.AsyncClient
+    key: str
+
+    async def client_of(self, program: str, *, scopes: Sequence[str] = ("trade",)) -> dict[str, str]:
+        """Make the headers of another program."""
+        made = await self.desk.services.access.create_key(program, scopes, unlimited=True)
+        return {"Authorization": f"Bearer {made.key}"}
+
+
+@asynccontextmanager
+async def office(url: str, **sections: Any) -> AsyncIterator[Office]:
+    """Serve the HTTP application in process on a database, with an order book listed."""
+    async with desk(url, role="api", **sections) as opened:
+        await opened.list_markets()
+        made = await opened.services.access.create_key(PROGRAM, ("trade",), unlimited=True)
+
+        @asynccontextmanager
+        async def services_factory(_: Settings) -> AsyncIterator[Services]:
+            yield opened.services
+
+        app = create_app(opened.services.settings, services_factory)
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(
+                transport=httpx.ASGITransport(app),
+                base_url="http://solver",
+                headers={"Authorization": f"Bearer {made.key}"},
+            ) as client,
+        ):
+            yield Office(opened, app, client, made.key)
+
+
+def as_json(text: str | bytes) -> Any:
+    """Read JSON."""
+    return orjson.loads(text)
