@@ -1,21 +1,27 @@
 PYTHON ?= python3
 export UV_SYSTEM_CERTS ?= 1
-export UV_COMPILE_BYTECODE = 1
-UV := $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
-STAMP := .venv/.installed
+UV = $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
+RUNTIME := .venv/.runtime
+EVERYTHING := .venv/.everything
 
 .PHONY: install up test check format bench chaos clean
 
-install: $(STAMP)
+install: $(EVERYTHING)
 
-$(STAMP): pyproject.toml uv.lock
+# What `solver up` needs, and its kernels and modules compiled.
+$(RUNTIME): pyproject.toml uv.lock
 	@command -v uv >/dev/null 2>&1 || test -x .venv/bin/uv || \
 		($(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check uv)
-	$(UV) sync --locked --all-extras --inexact --python $(PYTHON)
-	@.venv/bin/python -m app.domain.solver
+	$(UV) sync --quiet --locked --no-dev --extra embedded --inexact --python $(PYTHON)
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m app.domain.solver
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c "import app.serving, app.workers.main, app.infra.migrations"
 	@touch $@
 
-up: install
+$(EVERYTHING): $(RUNTIME)
+	$(UV) sync --quiet --locked --all-extras --inexact --python $(PYTHON)
+	@touch $@
+
+up: $(RUNTIME)
 	@.venv/bin/solver up
 
 test: install

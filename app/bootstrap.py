@@ -153,7 +153,10 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
     bus: Bus
     if settings.bus.kind == "pubsub":
         # Its libraries are an extra, and heavy: they are loaded only where they are used.
-        from app.infra.bus_pubsub import PubSubBus
+        try:
+            from app.infra.bus_pubsub import PubSubBus
+        except ImportError as error:
+            raise ValueError("SOLVER_BUS__KIND=pubsub needs the extra `pubsub`: run `make install`") from error
 
         prefix = settings.bus.topic_prefix
         pubsub = PubSubBus(

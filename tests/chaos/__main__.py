@@ -27,7 +27,9 @@ def main(
     chosen = secrets.randbits(32) if seed is None else seed
     console = Console(stderr=as_json)
     console.print(f"seed {chosen}")
-    report = asyncio.run(run_trial(routes=routes, kills=kills, shortest_s=shortest_s, longest_s=longest_s, seed=chosen))
+    report = asyncio.run(
+        run_trial(routes=routes, kills=kills, shortest_s=shortest_s, longest_s=longest_s, seed=chosen, keep_files=keep)
+    )
     if as_json:
         typer.echo(json.dumps(report.document()))
     else:

@@ -169,7 +169,7 @@ async def test_many_prices_go_in_batches() -> None:
 
 
 async def test_names_and_times_find_their_way_into_the_url() -> None:
-    page = {"items": [], "next": None}
+    page: dict[str, Any] = {"items": [], "next": None}
     client, requests = scripted(*(httpx.Response(200, json=page) for _ in range(2)), httpx.Response(200, json={}))
     async with client:
         await client.prices("BTC-USD", begin=datetime(2026, 1, 5, tzinfo=UTC), source=None)

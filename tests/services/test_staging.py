@@ -283,8 +283,8 @@ async def test_an_outage_is_no_attempt(desk: Desk) -> None:
             await runner.run(claims)
         await desk.stages.queue.give_back(claims)
     work.is_away = False
-    await desk.settle()
-    assert await desk.status(accepted.route_id) == "ready"
+    await desk.step(Stage.FEATURES)
+    assert await desk.status(accepted.route_id) == "features_ready"
 
 
 async def test_giving_back_after_an_outage_leaves_what_was_settled_before_it(desk: Desk) -> None:

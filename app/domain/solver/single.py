@@ -165,7 +165,7 @@ class _Solving:
             self.least_rate = float(ONE / limit if buys else limit)
             smaller = self.planner.within(planned.target, self.exact_out, self.least_rate, fits)
         if smaller is None:
-            tiny = self.planner.shrink(planned.target / 2**20, self.grid, self.exact_out, lambda _: True)
+            tiny = self.planner.shrink(planned.target / 2**10, self.grid, self.exact_out, lambda _: True)
             self._refuse_price(tiny or planned, name)
         return smaller
 

@@ -162,8 +162,9 @@ class Acceptor:
             await self._store_together(repeated)
 
     async def _answer_known(self, connection: Connection, batch: list[_Waiting]) -> list[_Waiting]:
-        known = await self._known_keys(connection, batch)
+        # In this order: an order id seen as taken by this very request comes with its key, which is looked at later.
         taken = await self._taken_order_ids(connection, batch)
+        known = await self._known_keys(connection, batch)
         fresh: list[_Waiting] = []
         seen: set[tuple[str, str, str]] = set()
         for waiting in batch:

@@ -1,0 +1,5 @@
+"""Compile every kernel into the cache beside the sources, so that no first request waits for it."""
+
+from app.domain.solver.warm import warm
+
+warm()
