@@ -1,6 +1,8 @@
 """The whole service in one process on a real database, driven step by step instead of by its workers."""
 
 import asyncio
+import json
+import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,19 +11,27 @@ from uuid import UUID
 
 import httpx
 import orjson
+import uvicorn
 from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection, connect
 
-from app.bootstrap import Role, open_services, stages_of
+from app.bootstrap import Role, consumers_of, open_services, stages_of
 from app.config import Settings
 from app.domain.claim import Claim
 from app.domain.errors import Unavailable
+from app.domain.event import Stage
 from app.infra.db import Database
 from app.main import create_app
 from app.services.container import Services
+from app.services.features import FeatureWork
+from app.services.inference import InferenceWork
+from app.services.market_state import SnapshotReader
 from app.services.routing import Accepted, RouteRequest
 from app.services.schemas.market import MARKET
 from app.services.schemas.trade import read_trade
+from app.services.solving import SolveWork
 from app.services.stage_set import StageSet
+from app.services.staging import StageRunner, StageWork
 from app.workers.consumer import Consumer
 from tests.factories import book, trade
 
@@ -75,6 +85,30 @@ class Desk:
         """Let all stages work until nothing is due."""
         while sum([await self.step(stage) for stage in self.stages.runners]):
             pass
+
+    def real_work(self, stage: Stage) -> StageWork:
+        """Make what a stage really does."""
+        services = self.services
+        snapshots = SnapshotReader(self.database)
+        if stage is Stage.FEATURES:
+            return FeatureWork(snapshots, services.prices, services.clock)
+        if stage is Stage.INFERENCE:
+            return InferenceWork(services.forecaster, services.prices)
+        return SolveWork(snapshots, services.clock, timeout_ms=services.settings.pipeline.solve_timeout_ms)
+
+    def put(self, work: StageWork, *, lease_s: float = 15.0) -> StageRunner:
+        """Put other work in the place of a stage's own."""
+        settings = self.services.settings
+        runner = StageRunner(
+            work,
+            self.database,
+            self.services.clock,
+            attempts=settings.attempts,
+            pipeline=settings.pipeline.model_copy(update={"lease_s": lease_s}),
+            consumers=consumers_of(settings),
+        )
+        self.stages.runners[work.stage] = runner
+        return runner
 
     async def ready(self, **fields: Any) -> UUID:
         """Bring a new route to its first solution."""
@@ -198,6 +232,77 @@ async def office(url: str, **sections: Any) -> AsyncIterator[Office]:
             ) as client,
         ):
             yield Office(opened, app, client, made.key)
+
+
+@asynccontextmanager
+async def served(office: Office) -> AsyncIterator[str]:
+    """Serve the application on a free loopback port as the `api` role does; yields the URL of its WebSocket."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        office.app,
+        ws="websockets-sansio",
+        ws_per_message_deflate=False,
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    try:
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}/v1/stream"
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+class Stream:
+    """A client of the WebSocket that notes heartbeats and hands on the rest."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
+        self.heartbeats = 0
+
+    async def say(self, **message: Any) -> None:
+        """Send a message."""
+        await self._connection.send(json.dumps(message))
+
+    async def say_raw(self, content: str | bytes) -> None:
+        """Send what may be no message."""
+        await self._connection.send(content)
+
+    async def hear(self) -> dict[str, Any]:
+        """Wait for the next message that is no heartbeat. Raises ConnectionClosed."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                message: dict[str, Any] = json.loads(await self._connection.recv())
+                if message["type"] != "heartbeat":
+                    return message
+                self.heartbeats += 1
+
+    async def hear_many(self, count: int) -> list[dict[str, Any]]:
+        """Wait for some messages."""
+        return [await self.hear() for _ in range(count)]
+
+    async def beat(self) -> None:
+        """Wait for the next message, which is a heartbeat."""
+        async with asyncio.timeout(WITHIN_S):
+            assert json.loads(await self._connection.recv()) == {"type": "heartbeat"}
+
+    async def end(self) -> int:
+        """Wait until the server closes; answers its code."""
+        async with asyncio.timeout(WITHIN_S):
+            await self._connection.wait_closed()
+        assert self._connection.close_code is not None
+        return self._connection.close_code
+
+
+@asynccontextmanager
+async def stream(url: str, key: str | None) -> AsyncIterator[Stream]:
+    """Open a WebSocket, with a key in its header or without."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    async with connect(url, additional_headers=headers, proxy=None, compression=None, close_timeout=1) as connection:
+        yield Stream(connection)
 
 
 def as_json(text: str | bytes) -> Any:

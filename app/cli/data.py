@@ -86,16 +86,16 @@ def print_written(written: "Written", *, as_json: bool) -> None:
 
 
 async def _read(table: str, where: Sequence[str], limit: int) -> list[dict[str, Any]]:
-    from app.services.manual import ManualData
-
     async with open_tool() as services:
+        from app.services.manual import ManualData
+
         return await ManualData(services.database, services.prices).read(table, where, limit=limit)
 
 
 async def _write(table: str, rows: list[Any], *, replace: bool) -> "Written":
-    from app.services.manual import ManualData
-
     async with open_tool() as services:
+        from app.services.manual import ManualData
+
         return await ManualData(services.database, services.prices).write(table, rows, replace=replace)
 
 

@@ -115,9 +115,10 @@ async def _write_rows(
     as_json: bool,
 ) -> None:
     from app.cli.market import tick_document
-    from app.services.manual import Invention, ManualData
 
     async with open_tool() as services:
+        from app.services.manual import Invention, ManualData
+
         data = ManualData(services.database, services.prices)
         invention = Invention(data, services.prices, services.forecaster, services.clock)
         rows: list[dict[str, Any]]

@@ -19,6 +19,7 @@ _AWAY = (
     asyncio.TimeoutError,
     TimeoutError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
@@ -94,6 +95,9 @@ class Database:
                 try:
                     yield connection
                     healthy = True
+                except asyncpg.InternalClientError:
+                    # The server went away between two messages and left the driver's protocol in disorder.
+                    raise
                 except Exception:
                     healthy = not (connection.is_closed() or connection.is_in_transaction())
                     raise

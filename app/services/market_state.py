@@ -39,7 +39,7 @@ class Snapshot:
     markets: Sequence[LiveMarket]
     decimals: dict[Asset, int]
     is_stored: bool = False
-    prepared: list[PreparedMarket] = field(default_factory=list)
+    prepared: tuple[PreparedMarket, ...] = ()
     markets_text: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -137,10 +137,14 @@ class MarketState:
                 as_of=self._clock.now(),
                 markets=live,
                 decimals={asset: self._decimals[asset] for asset in pair if asset in self._decimals},
-                prepared=[each.prepared for each in live if each.prepared is not None],
+                prepared=tuple(each.prepared for each in live if each.prepared is not None),
             )
             self._snapshots[pair] = snapshot
         return snapshot
+
+
+StoredSnapshot = tuple[list[Market], tuple[PreparedMarket, ...], dict[Asset, int]]
+"""Markets, what the solver takes of them (it remembers a tuple it has seen), and decimals."""
 
 
 class SnapshotReader:
@@ -149,10 +153,10 @@ class SnapshotReader:
     def __init__(self, database: Database, *, size: int = 512) -> None:
         self._database = database
         self._size = size
-        self._snapshots: OrderedDict[UUID, tuple[list[Market], list[PreparedMarket], dict[Asset, int]]] = OrderedDict()
+        self._snapshots: OrderedDict[UUID, StoredSnapshot] = OrderedDict()
         self._markets: OrderedDict[tuple[str, int], tuple[Market, PreparedMarket | None]] = OrderedDict()
 
-    async def read(self, identifier: UUID) -> tuple[list[Market], list[PreparedMarket], dict[Asset, int]]:
+    async def read(self, identifier: UUID) -> StoredSnapshot:
         """Read the markets and the decimals of a snapshot. Raises Unavailable."""
         known = self._snapshots.get(identifier)
         if known is not None:
@@ -171,7 +175,7 @@ class SnapshotReader:
         entries = [self._markets[key] for key in wanted]
         snapshot = (
             [market for market, _ in entries],
-            [prepared for _, prepared in entries if prepared is not None],
+            tuple(prepared for _, prepared in entries if prepared is not None),
             {Asset(asset): decimals for asset, decimals in orjson.loads(stored[1]).items()},
         )
         self._snapshots[identifier] = snapshot

@@ -55,6 +55,18 @@ class Service:
         self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         self.asked: list[tuple[str, str, Any]] = []
         self.url = ""
+        self._changed = threading.Condition()
+
+    def note(self, method: str, path: str, body: Any) -> None:
+        """Keep what was asked."""
+        with self._changed:
+            self.asked.append((method, path, body))
+            self._changed.notify_all()
+
+    def wait_for(self, path: str, count: int) -> None:
+        """Wait until a path was asked so often."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.bodies(path)) >= count, timeout=30)
 
     def bodies(self, path: str) -> list[Any]:
         """List the bodies that were sent to a path."""
@@ -71,7 +83,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             path = self.path.partition("?")[0]
-            service.asked.append((self.command, path, body))
+            service.note(self.command, path, body)
             missing = {"type": "urn:solver:problem:not-found", "title": "Not found", "status": 404, "detail": path}
             status, document = service.answers.get((self.command, path), (404, missing))
             content = json.dumps(document).encode()

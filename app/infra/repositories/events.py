@@ -49,12 +49,13 @@ async def of_route(connection: Connection, route_id: UUID, *, after: int, limit:
     return [_event(row) for row in rows]
 
 
-# Only transactions older than any still open are read: a later look can then never find an earlier row.
+# Only transactions older than any still open are read: a later look can then never find an earlier row. The order is
+# that of the table's column: the one selected is text, in which 1000 comes before 999.
 _FEED = f"""
 SELECT {_COLUMNS} FROM lake.event
 WHERE (xid, position) > ($1::text::xid8, $2) AND xid < pg_snapshot_xmin(pg_current_snapshot())
   AND ($4::text IS NULL OR program = $4)
-ORDER BY xid, position LIMIT $3
+ORDER BY event.xid, event.position LIMIT $3
 """
 
 
@@ -70,7 +71,7 @@ async def feed_end(connection: Connection) -> Cursor:
     row = await connection.fetchrow(
         """
         SELECT xid::text, position FROM lake.event WHERE xid < pg_snapshot_xmin(pg_current_snapshot())
-        ORDER BY xid DESC, position DESC LIMIT 1
+        ORDER BY event.xid DESC, event.position DESC LIMIT 1
         """
     )
     return Cursor() if row is None else Cursor(int(row[0]), row[1])

@@ -131,18 +131,15 @@ def books(draw: st.DrawFn, name: str, *, ruled: bool = False) -> OrderBook:
     for step, size in draw(steps):
         ask += step
         asks.append((ask, size))
-    rules: dict[str, Decimal | None] = {}
-    fixed: Amount | None = None
-    if ruled:
-        rules = {
-            "lot_size": draw(st.sampled_from([None, None, Decimal("0.01"), Decimal("0.05"), Decimal("0.3")])),
-            "tick_size": draw(st.sampled_from([None, Decimal("0.01"), Decimal("0.5")])),
-            "min_quantity": draw(st.sampled_from([None, None, Decimal("0.1"), Decimal("1.7")])),
-            "min_notional": draw(st.sampled_from([None, None, Decimal("10"), Decimal("250")])),
-        }
-        asset = draw(st.sampled_from([None, None, BTC, USD, GAS]))
-        if asset is not None:
-            fixed = Amount(asset, draw(_decimals("0", "1" if asset is USD else "0.01", 3)))
+    lots = [None, None, "0.01", "0.05", "0.3"] if ruled else [None]
+    ticks = [None, "0.01", "0.5"] if ruled else [None]
+    quantities = [None, None, "0.1", "1.7"] if ruled else [None]
+    notionals = [None, None, "10", "250"] if ruled else [None]
+    payable = [None, None, BTC, USD, GAS] if ruled else [None]
+    asset = draw(st.sampled_from(payable))
+    fixed = None
+    if asset is not None:
+        fixed = Amount(asset, draw(_decimals("0", "1" if asset is USD else "0.01", 3)))
     return OrderBook(
         market_id=MarketId(f"{name}:{PAIR}"),
         venue=Venue(name),
@@ -152,7 +149,10 @@ def books(draw: st.DrawFn, name: str, *, ruled: bool = False) -> OrderBook:
         quote=USD,
         bids=tuple(bids),
         asks=tuple(asks),
-        **rules,
+        lot_size=_number(draw(st.sampled_from(lots))),
+        tick_size=_number(draw(st.sampled_from(ticks))),
+        min_quantity=_number(draw(st.sampled_from(quantities))),
+        min_notional=_number(draw(st.sampled_from(notionals))),
     )
 
 
@@ -171,8 +171,13 @@ def pools(draw: st.DrawFn, name: str) -> ConstantProduct:
 @st.composite
 def venues(draw: st.DrawFn, *, ruled: bool = False, most: int = 5) -> list[OrderBook | ConstantProduct]:
     """Draw a few markets of one pair."""
-    count = draw(st.integers(1, most))
-    return [draw(pools(f"v{i}") if draw(st.integers(0, 3)) == 0 else books(f"v{i}", ruled=ruled)) for i in range(count)]
+    markets: list[OrderBook | ConstantProduct] = []
+    for i in range(draw(st.integers(1, most))):
+        if draw(st.integers(0, 3)) == 0:
+            markets.append(draw(pools(f"v{i}")))
+        else:
+            markets.append(draw(books(f"v{i}", ruled=ruled)))
+    return markets
 
 
 @st.composite

@@ -7,7 +7,7 @@ from fractions import Fraction
 from app.domain.market import ConstantProduct, Market, MarketStatus, OrderBook
 from app.domain.solution import Leg, Solution
 from app.domain.trade import Trade
-from app.domain.values import Asset
+from app.domain.values import Asset, MarketId
 
 CLOSE = Fraction(1, 10**9)
 
@@ -105,7 +105,7 @@ def _check_bounds(
     solution: Solution,
     trade: Trade,
     legs: Sequence[Leg],
-    by_id: Mapping[str, Market],
+    by_id: Mapping[MarketId, Market],
     units: Mapping[Asset, Fraction],
 ) -> None:
     sends, receives = Fraction(solution.sends.amount), Fraction(solution.receives.amount)
@@ -139,7 +139,7 @@ def _check_bounds(
     assert abs(Fraction(solution.effective_price) - price) <= price * CLOSE
 
 
-def _check_money(solution: Solution, trade: Trade, by_id: Mapping[str, Market]) -> None:
+def _check_money(solution: Solution, trade: Trade, by_id: Mapping[MarketId, Market]) -> None:
     sends, receives = Fraction(solution.sends.amount), Fraction(solution.receives.amount)
     arrival = Fraction(solution.arrival_price)
     assert arrival > 0

@@ -19,7 +19,7 @@ from tests.domain.solver.replay import check, value_of
 Markets = list[OrderBook | ConstantProduct]
 
 thorough = settings(
-    max_examples=250,
+    max_examples=100,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )

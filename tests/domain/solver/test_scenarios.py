@@ -1,5 +1,6 @@
 """Worked examples: what a trading program would check by hand."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -201,7 +202,7 @@ def test_crossed_books_are_traded_in_one_direction_only() -> None:
     assert solution.arrival_price == Decimal("102.5")
 
 
-REFUSALS = {
+REFUSALS: dict[str, tuple[Trade, list[Market], str, str]] = {
     "nothing quoted": (trade("buy", "1"), [book("a")], "liquidity", "0"),
     "one-sided": (trade("sell", "1"), [book("a", asks=[("100", "1")])], "liquidity", "0"),
     "all halted": (trade("buy", "1"), [pool(status=MarketStatus.HALTED)], "liquidity", "0"),
@@ -249,12 +250,10 @@ REFUSALS = {
 @pytest.mark.parametrize("name", REFUSALS)
 def test_a_refusal_names_the_constraint_and_its_nearest_feasible_value(name: str) -> None:
     wanted, markets, constraint, nearest = REFUSALS[name]
-    assert refusal(wanted, list(markets)) == (constraint, nearest)
+    assert refusal(wanted, markets) == (constraint, nearest)
 
 
 def test_kinds_that_are_not_routed_yet_are_not_prepared() -> None:
-    from datetime import UTC, datetime
-
     quote = Rfq(
         market_id=MarketId("m"),
         venue=Venue("m"),
