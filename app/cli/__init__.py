@@ -13,23 +13,25 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Panels would double the time that help takes.
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
 for command in (up.up, up.api, up.worker, up.migrate):
-    app.command(rich_help_panel="Run")(command)
+    app.command()(command)
 app.command(hidden=True)(up.prepare)
 for command in (trading.route, trading.quote, watching.watch):
-    app.command(rich_help_panel="Trade")(command)
-app.add_typer(market.app, name="market", rich_help_panel="Feed")
-app.command(rich_help_panel="Feed")(synthetic.synthetic)
-app.add_typer(data.app, name="data", rich_help_panel="Feed")
-app.add_typer(events.app, name="events", rich_help_panel="Feed")
-app.add_typer(jobs.app, name="jobs", rich_help_panel="Look after")
-app.add_typer(jobs.archive, name="archive", rich_help_panel="Look after")
-app.command(rich_help_panel="Look after")(models.models)
-app.add_typer(keys.app, name="keys", rich_help_panel="Look after")
-app.command(rich_help_panel="Look after")(doctor.doctor)
+    app.command()(command)
+app.add_typer(market.app, name="market")
+app.command()(synthetic.synthetic)
+app.add_typer(data.app, name="data")
+app.add_typer(events.app, name="events")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(jobs.archive, name="archive")
+app.command()(models.models)
+app.add_typer(keys.app, name="keys")
+app.command()(doctor.doctor)
 
 
 def main() -> None:

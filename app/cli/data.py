@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.connecting import open_tool, read_documents
-from app.cli.printing import Json, cell_text, print_json, print_table
+from app.cli.printing import Group, Json, cell_text, print_json, print_table
 
 if TYPE_CHECKING:
     from app.services.manual import Written
 
-app = typer.Typer(help="Read and write rows of the lake and the warehouse.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Read and write rows of the lake and the warehouse.", no_args_is_help=True)
 
 _CELL_WIDTH = 60
 TableName = Annotated[str, typer.Argument(metavar="TABLE", help="A table; `solver data tables` lists them.")]

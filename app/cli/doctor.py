@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Show which settings are in force and from where, look at every part, and say how to mend what is broken.
+    """Say what is in force, what is wrong and how to mend it.
 
     Works while nothing runs. Exit code 1 when something is broken.
     """

@@ -9,9 +9,9 @@ from uuid import UUID
 import typer
 
 from app.cli.connecting import open_tool, read_documents
-from app.cli.printing import CommandFailed, Json, print_json, print_table
+from app.cli.printing import CommandFailed, Group, Json, print_json, print_table
 
-app = typer.Typer(help="Publish events by hand; see and replay those that failed.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Publish events by hand; see and replay those that failed.", no_args_is_help=True)
 
 
 @app.command()

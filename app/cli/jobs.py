@@ -7,10 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.connecting import open_client, open_tool
-from app.cli.printing import Json, print_json, print_table, progress_bar
+from app.cli.printing import Group, Json, print_json, print_table, progress_bar
 
-app = typer.Typer(help="Long work that a worker does: ask for it, follow it, cancel it.", no_args_is_help=True)
-archive = typer.Typer(help="Move old records into zipped files, and back.", no_args_is_help=True)
+app = typer.Typer(
+    cls=Group, help="Long work that a worker does: ask for it, follow it, cancel it.", no_args_is_help=True
+)
+archive = typer.Typer(cls=Group, help="Move old records into zipped files, and back.", no_args_is_help=True)
 
 _OVER = frozenset({"succeeded", "failed", "cancelled"})
 _POLL_S = 0.5

@@ -7,13 +7,13 @@ from uuid import UUID
 import typer
 
 from app.cli.connecting import open_tool
-from app.cli.printing import Json, print_json, print_table
+from app.cli.printing import Group, Json, print_json, print_table
 
 if TYPE_CHECKING:
     from app.infra.repositories.keys import KeyRow
     from app.services.access import NewKey
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Make, list and revoke API keys.", no_args_is_help=True)
 
 
 @app.command()

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from app.cli.connecting import open_client
-from app.cli.printing import Json, print_json
+from app.cli.printing import Group, Json, print_json
 
 if TYPE_CHECKING:
     from app.client import SolverClient
     from app.domain.synthetic import SyntheticMarket
 
-app = typer.Typer(help="Feed the service with a market.", no_args_is_help=True)
+app = typer.Typer(cls=Group, help="Feed the service with a market.", no_args_is_help=True)
 
 WARM_UP_S = 300.0
 _BACKOFF_MAX_S = 5.0

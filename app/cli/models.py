@@ -10,7 +10,10 @@ from app.cli.printing import CommandFailed, Json, print_json, print_table
 
 
 def models(as_json: Json = False) -> None:
-    """List the models of the manifest in force, with how well they do against the best baseline."""
+    """List the models in force and how well they do.
+
+    Each is shown beside the baselines it was measured against.
+    """
     from app.infra.onnx import BUNDLED, MANIFEST
 
     file = (read_settings().models_dir or BUNDLED) / MANIFEST

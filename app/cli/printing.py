@@ -29,7 +29,17 @@ class CommandFailed(Exception):
         self.remedy = remedy
 
 
-class SolverGroup(TyperGroup):
+class Group(TyperGroup):
+    """A group that offers --help only where an option can be meant for itself."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take the arguments up to the command's name."""
+        # Typer loads pydantic (50 ms) to convert the value of a help option that was not even given.
+        self.add_help_option = not args or args[0].startswith("-")
+        return super().parse_args(ctx, args)
+
+
+class SolverGroup(Group):
     """The root command: turns every foreseen failure into a few lines, or one JSON document, and exit code 1."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -37,7 +37,9 @@ def synthetic(
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite a bar, feature or forecast.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make plausible data up and write it: prices and markets through the API, the rest into the database.
+    """Make plausible data up and write it.
+
+    Prices and markets go through the API, the rest into the database.
 
     Example: solver synthetic prices --instrument BTC-USD --seconds 600
     """

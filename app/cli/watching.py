@@ -22,9 +22,10 @@ def watch(
     all_routes: Annotated[bool, typer.Option("--all", help="Follow every route of this key's program.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line.")] = False,
 ) -> None:
-    """Follow routes as they change: a live table on a terminal, lines elsewhere.
+    """Follow routes as they change.
 
-    Ends when all the routes have ended; with --all, when interrupted. It survives restarts of the service.
+    A live table on a terminal, lines elsewhere. Ends when all the routes have ended; with --all, when interrupted.
+    It survives restarts of the service.
     """
     if bool(route_ids) == all_routes:
         raise typer.BadParameter("name routes to follow, or --all")

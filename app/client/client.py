@@ -107,14 +107,6 @@ class SolverClient:
         """Read a page of a route's event trail as `{items, next}`."""
         return await self._get(f"/v1/routes/{_part(route_id)}/events", params={"limit": limit, "cursor": cursor})
 
-    async def explanation(self, route_id: str) -> Document:
-        """Read why a route is what it is."""
-        return await self._get(f"/v1/routes/{_part(route_id)}/explanation")
-
-    async def report(self, route_id: str) -> Document:
-        """Read what a route really cost."""
-        return await self._get(f"/v1/routes/{_part(route_id)}/report")
-
     def watch(self, route_ids: Sequence[str] | None = None, *, resume: Position | None = None) -> RouteWatch:
         """Watch routes, all of the program's without ids; reconnects and resumes by itself.
 
@@ -125,10 +117,6 @@ class SolverClient:
     async def quote(self, trade: Mapping[str, Any]) -> Document:
         """Quote a trade on the markets of this moment; nothing is stored."""
         return await self._post("/v1/quotes", trade)
-
-    async def solve(self, problem: Mapping[str, Any]) -> Document:
-        """Solve `{market, trade, timeout_ms}`; nothing is looked up or stored."""
-        return await self._post("/v1/solve", problem)
 
     async def put_market(self, market_id: str, market: Mapping[str, Any]) -> Document:
         """Write the state of one market."""
@@ -171,18 +159,6 @@ class SolverClient:
     async def bars(self, /, instrument: str, *, interval_s: int = 60, **filters: Any) -> Document:
         """List bars as `{items, next}`. Filters: begin, to, order, limit, cursor."""
         return await self._get(f"/v1/bars/{_part(instrument)}", params={"interval": interval_s, **_span(filters)})
-
-    async def features(self, instrument: str, *, as_of: Any = None) -> Document:
-        """Read an instrument's features, now or as they were known at a time."""
-        return await self._get(f"/v1/features/{_part(instrument)}", params={"as_of": as_of})
-
-    async def forecasts(self, instrument: str, *, as_of: Any = None) -> Document:
-        """Read an instrument's forecasts, now or as they were known at a time."""
-        return await self._get(f"/v1/forecasts/{_part(instrument)}", params={"as_of": as_of})
-
-    async def models(self) -> Document:
-        """List the models of the registry."""
-        return await self._get("/v1/models")
 
     async def submit_job(self, kind: str, params: Mapping[str, Any] | None = None) -> Document:
         """Ask for a job. It is not asked for again when the answer is lost."""

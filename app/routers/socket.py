@@ -22,8 +22,9 @@ _STALLED_S = 8.0
 class Outbox:
     """What waits to be sent to one socket."""
 
-    def __init__(self, websocket: WebSocket, *, limit_bytes: int) -> None:
+    def __init__(self, websocket: WebSocket, *, limit_bytes: int, stalled_s: float = _STALLED_S) -> None:
         self._websocket = websocket
+        self._stalled_s = stalled_s
         self._limit_bytes = limit_bytes
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -86,7 +87,7 @@ class Outbox:
                 if self._queued_bytes * 2 <= self._limit_bytes:
                     self._room.set()
                 try:
-                    async with asyncio.timeout(_STALLED_S):
+                    async with asyncio.timeout(self._stalled_s):
                         await self._websocket.send_text(content.decode())
                 except TimeoutError:
                     self._end("slow_consumer", "the client stopped reading; reconnect and resume")

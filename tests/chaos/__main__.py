@@ -40,6 +40,7 @@ def main(
 def show(report: Report, console: Console) -> None:
     """Print what a run came to."""
     table = Table("", "", show_header=False, title=f"{report.routes} routes, {len(report.kills)} kills")
+    table.add_row("seed", str(report.seed))
     table.add_row("acknowledged", str(report.acknowledged))
     table.add_row("lost", str(report.lost))
     table.add_row("visible duplicates", str(report.duplicates))

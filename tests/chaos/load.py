@@ -82,6 +82,8 @@ class Load:
     async def _see_through(self, order: Order, client: httpx.AsyncClient) -> None:
         try:
             await asyncio.gather(*(self._post(order, client) for _ in range(2 if order.is_doubled else 1)))
+            if order.route_id is None:
+                return
             if order.plan is Plan.CANCEL:
                 await self._cancel(order, client)
             elif order.plan in (Plan.FILL, Plan.FILL_PARTLY):
