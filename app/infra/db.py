@@ -106,9 +106,6 @@ class Database:
         except _RETRYABLE as error:
             raise Unavailable(f"Postgres asks to try again: {error}") from error
         except _AWAY as error:
-            if isinstance(error, ValueError):
-                # The driver refused an argument, which says nothing about the server and never passes with time.
-                raise
             raise Unavailable(f"Postgres is away ({type(error).__name__}: {error}); try again shortly") from error
 
     @asynccontextmanager

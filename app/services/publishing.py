@@ -175,12 +175,7 @@ class Publishing:
             for letter in letters:
                 if letter["source"] is None:
                     continue
-                await deliveries.reopen(
-                    connection,
-                    consumer=letter["consumer"],
-                    source=letter["source"],
-                    event_id=letter["event_id"],
-                )
+                await self._reopen(connection, letter)
                 if letter["route_id"] is not None:
                     await self._revive(connection, letter["route_id"], letter["consumer"])
                 await deliveries.notify(connection, {letter["consumer"]})
@@ -188,6 +183,13 @@ class Publishing:
         if unnamed:
             await self.publish(unnamed)
         return len(letters)
+
+    async def _reopen(self, connection: Connection, letter: dict[str, Any]) -> None:
+        consumer, source, event_id = letter["consumer"], letter["source"], letter["event_id"]
+        if not await deliveries.reopen(connection, consumer=consumer, source=source, event_id=event_id):
+            # The delivery was forgotten meanwhile; the letter keeps what it carried.
+            payload = letter["payload"] and pack(message_of(letter["payload"], self._topic))
+            await deliveries.add(connection, [(consumer, source, event_id, letter["route_id"], payload)])
 
     async def _revive(self, connection: Connection, route_id: UUID, consumer: str) -> None:
         state = await transitions.lock(connection, route_id)

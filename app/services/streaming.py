@@ -89,17 +89,19 @@ class Streaming:
         changed = asyncio.Event()
         self._waiters[route_id].add(changed)
         self._watched.set()
+        now = asyncio.get_running_loop().time
+        until = now() + timeout_s
         try:
-            async with asyncio.timeout(timeout_s):
-                while True:
-                    changed.clear()
-                    seen = await self._read(route_id)
-                    if seen is not None and is_enough(seen):
-                        return seen
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(changed.wait(), timeout=_POLL_S)
-        except TimeoutError:
-            return None
+            while True:
+                changed.clear()
+                seen = await self._read(route_id)
+                if seen is not None and is_enough(seen):
+                    return seen
+                rest_s = until - now()
+                if rest_s <= 0:
+                    return None
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), timeout=min(rest_s, _POLL_S))
         finally:
             self._waiters[route_id].discard(changed)
             if not self._waiters[route_id]:

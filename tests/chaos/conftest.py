@@ -12,7 +12,7 @@ from tests.chaos.installation import Installation, installed
 _SETTINGS = {"SOLVER_PIPELINE__LEASE_S": "1", "SOLVER_PIPELINE__STUCK_AFTER_S": "3"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def shared_installation() -> AsyncIterator[Installation]:
     async with installed(_SETTINGS) as installation:
         yield installation

@@ -68,7 +68,7 @@ def recovery_s(kills: Sequence[Kill], probes: Sequence[Probe]) -> list[float | N
     ends = [kill.at for kill in kills[1:]] + [float("inf")]
     felt: list[float | None] = []
     for kill, end in zip(kills, ends, strict=True):
-        failed = [each for each in probes if kill.at <= each.ended and each.began < end and not each.answered]
+        failed = [each for each in probes if kill.at <= each.ended < end and not each.answered]
         if not failed:
             felt.append(0.0)
             continue

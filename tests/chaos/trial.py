@@ -129,7 +129,7 @@ async def _watched(
     tasks = [asyncio.create_task(watcher.run()) for watcher in (*everything, *some)]
     for watcher in everything:
         await asyncio.wait_for(watcher.ready.wait(), SETTLE_WITHIN_S)
-    tasks.append(asyncio.create_task(_hand_out(journal, some, group)))
+    tasks.append(asyncio.create_task(_hand_out(journal, some, group, routes)))
     tasks.append(asyncio.create_task(faults.probe(installation, probes)))
     await asyncio.sleep(_WARM_UP_S)
     try:
@@ -143,13 +143,13 @@ async def _watched(
                 raise error
 
 
-async def _hand_out(journal: Journal, watchers: Sequence[RoutesWatcher], group: int) -> None:
+async def _hand_out(journal: Journal, watchers: Sequence[RoutesWatcher], group: int, expected: int) -> None:
     handed_out: set[str] = set()
     count = 0
     while True:
         await asyncio.sleep(_LOOK_EVERY_S)
         fresh = [route_id for route_id in journal.acknowledged if route_id not in handed_out]
-        is_complete = all(order.is_over for order in journal.orders)
+        is_complete = len(journal.orders) == expected and all(order.is_over for order in journal.orders)
         while len(fresh) >= group or (fresh and is_complete):
             batch, fresh = fresh[:group], fresh[group:]
             await watchers[count % len(watchers)].watch(batch)

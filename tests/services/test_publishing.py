@@ -233,6 +233,20 @@ async def test_a_replay_takes_a_failed_route_up_again(desk: Desk, stage: Stage) 
     assert await desk.trail(route_id) == trail
 
 
+async def test_a_replay_outlives_the_delivery(desk: Desk) -> None:
+    route_id, failing = await failed(desk, Stage.SOLVE)
+    failing.is_mended = True
+    await desk.services.publishing.publish([requested(program="late")])
+    await desk.settle()
+    await desk.execute("DELETE FROM lake.delivery")
+    await desk.services.access.create_key("late", ["trade"])
+    assert await desk.services.publishing.replay(None) == 2
+    await desk.settle()
+    assert await desk.status(route_id) == "ready"
+    assert {row["status"] for row in await desk.fetch("SELECT status FROM lake.route")} == {"ready"}
+    assert await desk.count("lake.route") == 2
+
+
 async def test_a_replay_of_what_is_still_broken_fails_anew(desk: Desk) -> None:
     route_id, _ = await failed(desk, Stage.SOLVE)
     assert await desk.services.publishing.replay(None) == 1
