@@ -229,12 +229,6 @@ def route_moved(stage: str, status: str, seconds: float) -> None:
     say(level, "route_moved", stage=stage, status=status, seconds=seconds)
 
 
-def route_settled(route_id: str, status: str, seconds: float) -> None:
-    """A route is ready or at its end."""
-    _route_seconds.labels(status).observe(seconds)
-    say(Level.INFO, "route_settled", route_id=route_id, status=status, seconds=seconds)
-
-
 def solved(edge: str, seconds: float) -> None:
     """The solver answered."""
     _solve_seconds.labels(edge).observe(seconds)
@@ -244,11 +238,6 @@ def stage_retried(stage: str, subject: str, attempts: int, reason: str) -> None:
     """An attempt failed and will be repeated."""
     _retries.labels(stage).inc()
     say(Level.WARNING, "stage_retried", stage=stage, subject=subject, attempts=attempts, reason=reason)
-
-
-def stage_failed(stage: str, subject: str, code: str, reason: str) -> None:
-    """A stage ended a route as failed."""
-    say(Level.PROCESS_ERROR, "stage_failed", stage=stage, subject=subject, code=code, reason=reason)
 
 
 def routes_expired(count: int) -> None:
@@ -315,11 +304,6 @@ def part_away(part: str, reason: str) -> None:
     say(Level.SYSTEM_ERROR, "part_away", part=part, reason=reason)
 
 
-def part_back(part: str, away_s: float) -> None:
-    """It answers again."""
-    say(Level.WARNING, "part_back", part=part, away_s=away_s)
-
-
 def socket_opened() -> None:
     """A WebSocket was accepted."""
     _sockets.inc()
@@ -363,17 +347,3 @@ def process_started(role: str) -> None:
 def process_stopping(role: str) -> None:
     """A process takes no more work and ends."""
     say(Level.INFO, "process_stopping", role=role)
-
-
-def start_tracing(endpoint: str, role: str) -> Callable[[], None]:
-    """Send traces over OTLP; call the answer at the end. Raises ImportError without the `telemetry` extra."""
-    from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=Resource.create({"service.name": f"solver-{role}"}), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    trace.set_tracer_provider(provider)
-    return provider.shutdown

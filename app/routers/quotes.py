@@ -19,4 +19,4 @@ async def quote(request: Request, trader: Trader) -> Json:
     """Answer `{solution, forecast, timings_ms}`; a trade the market cannot satisfy is a 422 of type infeasible."""
     trade, _ = await body(request, TradeIn)
     found = await services(request).quoting.quote(trade)
-    return Json(found.document)
+    return Json(found)

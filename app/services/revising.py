@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from app import telemetry
 from app.config import PipelineSettings
 from app.domain.errors import SolverError
 from app.domain.solver import Problem, solve
@@ -110,16 +111,17 @@ class Reviser:
         except SolverError:
             # The market may satisfy the trade again before it expires; until then the last revision stands.
             return None
+        spent_s = time.perf_counter() - began
+        telemetry.solved("revision", spent_s)
         fresh = solution_document(solution, now=now)
         if _legs(fresh) == _legs(orjson.loads(document)):
             return None
-        spent_ms = round((time.perf_counter() - began) * 1e3, 3)
         return Revision(
             route_id=route.id,
             replaces=route.revision,
             snapshot_id=snapshot.id,
             document=orjson.dumps(fresh).decode(),
-            timings=orjson.dumps({**orjson.loads(timings), "solve": spent_ms}).decode(),
+            timings=orjson.dumps({**orjson.loads(timings), "solve": round(spent_s * 1e3, 3)}).decode(),
             gap_bps=solution.certificate.gap_bps,
         )
 

@@ -6,7 +6,6 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.domain.route import TERMINAL, RouteStatus
 from app.infra.db import Database
 from tests import scenarios
 from tests.factories import book, fill, requested, trade
@@ -430,12 +429,3 @@ async def test_a_broken_event_disturbs_no_one(office: Office, event: bytes) -> N
     (letter,) = await office.desk.dead()
     assert letter["reason"]
     assert await office.desk.count("lake.route") == 1
-
-
-def test_waiting_covers_every_status_that_is_not_pending() -> None:
-    assert {RouteStatus.READY, RouteStatus.EXECUTING} | TERMINAL == set(RouteStatus) - {
-        RouteStatus.REQUESTED,
-        RouteStatus.DATA_READY,
-        RouteStatus.FEATURES_READY,
-        RouteStatus.INFERENCE_READY,
-    }

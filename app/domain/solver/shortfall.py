@@ -180,7 +180,7 @@ def refuse_price(trade: Trade, price: Decimal, slippage_bps: Decimal, *, by_limi
     )
 
 
-def refuse_balance(constraints: Constraints, needed: Decimal, asset: str) -> NoReturn:
+def refuse_balance(needed: Decimal, asset: str) -> NoReturn:
     """Refuse a trade that needs more than the program holds."""
     raise Infeasible(
         f"the trade needs {plain(needed)} {asset}; add to the balance, lower the quantity or allow a partial fill",

@@ -89,17 +89,17 @@ class _Solving:
             if asset in (self.gives, self.takes) or held is None or needed <= held:
                 continue
             if not self.planner.without(asset) or not self.planner.bounds.modes.any():
-                refuse_balance(self.trade.constraints, needed, asset)
+                refuse_balance(needed, asset)
             self.binding.append("balances")
             replanned = self.planner.plan(planned.target, self.exact_out)
             if replanned is None:
-                refuse_balance(self.trade.constraints, needed, asset)
+                refuse_balance(needed, asset)
             planned = replanned
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
         if not self.trade.constraints.allow_partial:
-            refuse_balance(self.trade.constraints, self._needs(planned), self.gives)
+            refuse_balance(self._needs(planned), self.gives)
         self.binding.append("balances")
         return self._afford(planned, held)
 
@@ -132,7 +132,7 @@ class _Solving:
             planned = paid
         smaller = self.planner.shrink(planned.target, self.grid, self.exact_out, fits)
         if smaller is None:
-            refuse_balance(self.trade.constraints, needed, self.gives)
+            refuse_balance(needed, self.gives)
         return smaller
 
     def _bound_price(self, planned: Plan) -> Plan:

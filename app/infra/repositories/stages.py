@@ -52,14 +52,16 @@ _STORE = {
   FROM moved m JOIN (
     SELECT * FROM unnest($14::text[], $15::timestamptz[], $16::text[], $17::text[], $18::text[], $19::float8[])
       WITH ORDINALITY AS t(instrument, event_at, schema_hash, market, request, compute_ms, n)) x ON x.n = m.n
-  ON CONFLICT (route_id) DO UPDATE SET market = excluded.market, request = excluded.request
+  ON CONFLICT (route_id) DO UPDATE
+  SET instrument = excluded.instrument, event_at = excluded.event_at, schema_hash = excluded.schema_hash,
+      market = excluded.market, request = excluded.request, compute_ms = excluded.compute_ms
 """,
     Stage.INFERENCE: """
   INSERT INTO warehouse.forecast (route_id, document, compute_ms)
   SELECT m.id, x.document, x.compute_ms
   FROM moved m JOIN (
     SELECT * FROM unnest($14::json[], $15::float8[]) WITH ORDINALITY AS t(document, compute_ms, n)) x ON x.n = m.n
-  ON CONFLICT (route_id) DO UPDATE SET document = excluded.document
+  ON CONFLICT (route_id) DO UPDATE SET document = excluded.document, compute_ms = excluded.compute_ms
 """,
     Stage.SOLVE: """
   INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
@@ -153,12 +155,11 @@ _INPUTS = {
 SELECT c.*, r.id, r.trade, r.snapshot_id FROM claimed c LEFT JOIN lake.route r ON r.id = c.route_id
 """,
     Stage.INFERENCE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, f.market, f.request, f.event_at, f.schema_hash, f.compute_ms
+SELECT c.*, r.id, r.trade, f.market, f.event_at, f.schema_hash
 FROM claimed c LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id) ON r.id = c.route_id
 """,
     Stage.SOLVE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, r.created_at, p.document AS forecast, f.compute_ms AS features_ms,
-       p.compute_ms AS inference_ms
+SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms
 FROM claimed c
 LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id)
   ON r.id = c.route_id

@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from app import telemetry
 from app.domain.claim import Claim
 from app.domain.errors import Conflict, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
@@ -122,9 +123,12 @@ class Acceptor:
         for attempt in range(2):
             try:
                 await self._store_together([waiting])
-            except asyncpg.UniqueViolationError as error:
+            except asyncpg.UniqueViolationError:
                 if attempt:
-                    _fail([waiting], Conflict(f"another request with the same names is in progress: {error}"))
+                    _fail(
+                        [waiting],
+                        Conflict("another request with this key or client_order_id is being stored; repeat this one"),
+                    )
             except Exception as error:
                 _fail([waiting], error)
                 return
@@ -153,6 +157,8 @@ class Acceptor:
                 await routes.request(connection, rows, self._consumers)
         for snapshot in snapshots.values():
             snapshot.is_stored = True
+        if rows:
+            telemetry.route_requested("http", len(rows))
         for waiting, accepted in answers:
             if not waiting.answer.done():
                 waiting.answer.set_result(accepted)
