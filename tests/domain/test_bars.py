@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.bars import BAR_COLUMNS, Bar, Bars, Tick, aggregate, merge, resample
+from app.domain.bars import BAR_COLUMNS, Bar, Bars, Tick, aggregate
 
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 

@@ -1,4 +1,4 @@
-from itertools import product
+from itertools import pairwise, product
 
 import pytest
 
@@ -12,7 +12,7 @@ def test_every_status_says_where_it_leads() -> None:
 
 
 def test_the_way_of_a_route_that_is_filled() -> None:
-    for current, following in zip(HAPPY, HAPPY[1:], strict=False):
+    for current, following in pairwise(HAPPY):
         assert may_become(RouteStatus(current), RouteStatus(following))
 
 

@@ -77,13 +77,9 @@ async def test_redis_may_come_and_go(office: Office, redis: RedisServer) -> None
 async def test_an_event_asks_for_a_route_like_a_post(office: Office) -> None:
     posted = await office.client.post("/v1/routes", json=trade(), headers={"Prefer": "wait=20"})
     await office.desk.services.publishing.publish([requested(), b"{", requested()])
-    async with asyncio.timeout(scenarios.WITHIN_S):
-        while await office.desk.value("SELECT count(*) FROM lake.route WHERE status = 'ready'") < 2:
-            await asyncio.sleep(0.05)
+    await office.desk.until("SELECT count(*) = 2 FROM lake.route WHERE status = 'ready'")
     listed = (await office.client.get("/v1/routes")).json()["items"]
     solutions = [item["solution"] for item in listed]
     assert len(listed) == 2
     assert solutions[0]["receives"] == solutions[1]["receives"] == posted.json()["solution"]["receives"]
-    async with asyncio.timeout(scenarios.WITHIN_S):
-        while not await office.desk.dead():
-            await asyncio.sleep(0.05)
+    await office.desk.until("SELECT count(*) = 1 FROM lake.dead_letter")

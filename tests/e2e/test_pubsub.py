@@ -65,9 +65,7 @@ async def test_every_event_is_published(office: Office) -> None:
     async with scenarios.working(office.desk):
         answer = await office.client.post("/v1/routes", json=trade(), headers={"Prefer": "wait=30"})
         await office.client.delete(answer.headers["location"])
-        async with asyncio.timeout(WITHIN_S):
-            while await office.desk.value("SELECT count(*) FROM lake.delivery WHERE state = 0"):
-                await asyncio.sleep(0.1)
+        await office.desk.until("SELECT count(*) = 0 FROM lake.delivery WHERE state = 0", within_s=WITHIN_S)
     relayed = "SELECT count(*) FROM lake.delivery WHERE consumer = 'relay' AND state = 1"
     assert await office.desk.value(relayed) == await office.desk.count("lake.event")
 

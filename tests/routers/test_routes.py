@@ -79,9 +79,9 @@ async def test_another_body_under_a_key_is_a_problem(office: Office) -> None:
     assert await stored(office) == before
 
 
-@pytest.mark.parametrize("key", ["", "a b", "é".encode(), "x" * 256])
-async def test_keys_are_plain(office: Office, key: str | bytes) -> None:
-    headers = httpx.Headers({"Idempotency-Key": key})
+@pytest.mark.parametrize("key", [b"", b"a b", "é".encode(), b"x" * 256])
+async def test_keys_are_plain(office: Office, key: bytes) -> None:
+    headers = httpx.Headers({b"Idempotency-Key": key})
     answer = await office.client.post("/v1/routes", json=trade(), headers=headers)
     problem(answer, 422, "invalid")
     assert await office.desk.count("lake.route") == 0

@@ -13,7 +13,6 @@ from app.workers.main import run_worker
 from tests import scenarios
 from tests.scenarios import WITHIN_S, Desk
 
-
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'solver-worker%'"
 
 
@@ -33,16 +32,6 @@ async def ended(worker: "asyncio.Task[None]") -> None:
         await worker
 
 
-async def until(desk: Desk, query: str) -> None:
-    """Wait until a query answers true."""
-    async with asyncio.timeout(WITHIN_S):
-        while True:
-            with contextlib.suppress(Unavailable):
-                if await desk.value(query):
-                    return
-            await asyncio.sleep(0.02)
-
-
 async def insist(desk: Desk, key: str) -> None:
     """Ask for a route again and again until it is accepted, as a client does."""
     async with asyncio.timeout(WITHIN_S):
@@ -55,7 +44,7 @@ async def insist(desk: Desk, key: str) -> None:
 async def test_a_worker_works_until_it_is_told_to_stop(desk: Desk) -> None:
     worker = asyncio.create_task(run_worker(desk.services, desk.stages))
     routes = [(await desk.request()).route_id for _ in range(3)]
-    await until(desk, "SELECT count(*) = 3 FROM lake.route WHERE event_count = 12")
+    await desk.until("SELECT count(*) = 3 FROM lake.route WHERE event_count = 12")
     await ended(worker)
     for route_id in routes:
         assert (await desk.trail(route_id))[-1] == (12, "route_update.existence_ok", "ready")
@@ -64,7 +53,7 @@ async def test_a_worker_works_until_it_is_told_to_stop(desk: Desk) -> None:
 async def test_a_worker_of_one_stage_leaves_the_others(desk: Desk) -> None:
     worker = asyncio.create_task(run_worker(desk.services, desk.stages, only=["features"]))
     route_id = (await desk.request()).route_id
-    await until(desk, "SELECT count(*) = 1 FROM warehouse.feature")
+    await desk.until("SELECT count(*) = 1 FROM warehouse.feature")
     await ended(worker)
     assert await desk.status(route_id) == "features_ready"
 
@@ -76,7 +65,7 @@ async def test_a_worker_outlives_a_lost_database(desk: Desk, postgres_owner_url:
         for number in range(3):
             await owner.execute(CUT)
             await insist(desk, f"k{number}")
-            await until(desk, f"SELECT count(*) = {number + 1} FROM lake.route WHERE status = 'ready'")
+            await desk.until(f"SELECT count(*) = {number + 1} FROM lake.route WHERE status = 'ready'")
     finally:
         await owner.close()
     assert not worker.done()

@@ -10,7 +10,7 @@ from app.domain.solver.kernels import OFF, POOL_REACH
 from app.domain.solver.optimise import Bounds
 from app.domain.solver.pair import Pair
 from app.domain.solver.sides import BookSide, Side, Units
-from app.domain.trade import Constraints, Trade
+from app.domain.trade import Trade
 from app.domain.values import plain
 
 BISECTIONS = 60

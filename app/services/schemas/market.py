@@ -239,6 +239,18 @@ class AssetIn(Wire):
 class MarketsIn(Wire):
     """A batch of markets, or a whole snapshot."""
 
+    model_config = example(
+        {
+            "markets": [
+                {
+                    "market_id": "uni-v2:WETH-USDC", "venue": "uni-v2", "kind": "constant_product", "fee_bps": 30,
+                    "reserves": {"WETH": "12000", "USDC": "38000000"},
+                }
+            ],
+            "assets": {"WETH": {"decimals": 18}, "USDC": {"decimals": 6}},
+        }
+    )  # fmt: skip
+
     as_of: datetime | None = None
     markets: tuple[AnyMarketIn, ...] = Field(max_length=100_000)
     assets: dict[AssetText, AssetIn] = Field(default_factory=dict)
