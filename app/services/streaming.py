@@ -52,6 +52,8 @@ class Streaming:
         self._waiters: dict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._route_watchers: dict[UUID, set[Watcher]] = defaultdict(set)
         self._program_watchers: dict[str, set[Watcher]] = defaultdict(set)
+        self._watched_routes: dict[Watcher, set[UUID]] = defaultdict(set)
+        self._watched_programs: dict[Watcher, set[str]] = defaultdict(set)
         self._cursor = Cursor()
         self._watched = asyncio.Event()
         self._is_following = asyncio.Event()
@@ -126,22 +128,25 @@ class Streaming:
     def watch_route(self, route_id: UUID, watcher: Watcher) -> None:
         """Call a watcher with every event of a route from now on."""
         self._route_watchers[route_id].add(watcher)
+        self._watched_routes[watcher].add(route_id)
         self._watched.set()
 
     def watch_program(self, program: str, watcher: Watcher) -> None:
         """Call a watcher with every event of a program's routes from now on."""
         self._program_watchers[program].add(watcher)
+        self._watched_programs[watcher].add(program)
         self._watched.set()
 
     def unwatch_route(self, route_id: UUID, watcher: Watcher) -> None:
         """Stop calling a watcher about one route."""
         _remove(self._route_watchers, route_id, watcher)
+        self._watched_routes[watcher].discard(route_id)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Stop calling a watcher."""
-        for route_id in [name for name, those in self._route_watchers.items() if watcher in those]:
+        for route_id in self._watched_routes.pop(watcher, ()):
             _remove(self._route_watchers, route_id, watcher)
-        for program in [name for name, those in self._program_watchers.items() if watcher in those]:
+        for program in self._watched_programs.pop(watcher, ()):
             _remove(self._program_watchers, program, watcher)
 
     async def read_route(self, route_id: UUID, *, after: int, limit: int = _BATCH) -> list[Update]:
