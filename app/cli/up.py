@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import os
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -128,13 +130,14 @@ async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
 
     began = time.monotonic()
     directory = DataDirectory(settings.data_dir)
-    port = settings.port or _free_port(settings.host)
+    port = _claim_port(settings.host, settings.port)
     url = f"http://{settings.host}:{port}"
     console = _Console(quiet=as_json)
     async with Supervisor(directory, on_change=console.show) as supervisor:
         environment = {
             "SOLVER_DATA_DIR": str(directory.path),
             "SOLVER_PORT": str(port),
+            **_kernel_cache(directory),
             "SOLVER_KEY_PEPPER": settings.key_pepper.get_secret_value() or directory.read_or_make_pepper(),
             **await _start_stores(settings, supervisor, directory),
         }
@@ -189,8 +192,6 @@ async def _start_stores(settings: "Settings", supervisor: "Supervisor", director
 
 
 async def _prepare(solver: list[str], url: str, environment: dict[str, str]) -> None:
-    import os
-
     from app.infra.embedded.errors import EmbeddedError
 
     process = await asyncio.create_subprocess_exec(
@@ -201,11 +202,29 @@ async def _prepare(solver: list[str], url: str, environment: dict[str, str]) -> 
         raise EmbeddedError(f"the database could not be prepared: {said.decode(errors='replace').strip()[-2000:]}")
 
 
-def _free_port(host: str) -> int:
+def _kernel_cache(directory: "DataDirectory") -> dict[str, str]:
+    """Let compiled kernels be kept with the data where the installation is not ours to write."""
+    import app.domain
+
+    if "NUMBA_CACHE_DIR" in os.environ or os.access(Path(app.domain.__path__[0]) / "solver", os.W_OK):
+        return {}
+    return {"NUMBA_CACHE_DIR": str(directory.path / "kernels")}
+
+
+def _claim_port(host: str, port: int) -> int:
+    from app.infra.embedded.errors import EmbeddedError
+
     with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise EmbeddedError(
+                f"{host}:{port} cannot be listened on ({reason}); choose another SOLVER_PORT"
+            ) from error
+        free: int = probe.getsockname()[1]
+        return free
 
 
 def _announce(url: str, key: str, directory: "DataDirectory", seconds: float, *, as_json: bool) -> None:

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class RouteStatus(StrEnum):
+    """Where a route stands, as programs see it."""
+
     REQUESTED = "requested"
     DATA_READY = "data_ready"
     FEATURES_READY = "features_ready"

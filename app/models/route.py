@@ -32,7 +32,7 @@ route = Table(
     created_at(),
     time_column("updated_at", "latest change", server_default=text("now()")),
     UniqueConstraint("program", "client_order_id"),
-    Index("ix_route_program_id", "program", "id"),
+    Index("ix_route_program_created_at", "program", "created_at", "id"),
     Index(
         "ix_route_unsettled",
         "id",

@@ -34,7 +34,7 @@ def assemble(settings: Settings, services_factory: ServicesFactory, routers: Seq
         async with services_factory(settings) as services:
             app.state.services = services
             yield
-            app.state.draining.set()
+            draining.set()
 
     draining = asyncio.Event()
     app = FastAPI(

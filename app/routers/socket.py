@@ -16,6 +16,9 @@ CLOSE_CODES = {
     "forbidden": 4403,
     "try_again_later": 1013,
 }
+UNBLOCK = "solver.unblock"
+"""Name of the server extension that lets a message through to a client that does not read."""
+
 _HEARTBEAT_S = 1.0
 _CLOSE_WITHIN_S = 2.0
 _STALLED_S = 8.0
@@ -98,6 +101,10 @@ class Outbox:
     async def close(self) -> tuple[int, str]:
         """Close the socket with the code of what ended it; answers code and reason."""
         code, reason = self._ending or ("going_away", "")
+        unblock = self._websocket.scope.get("extensions", {}).get(UNBLOCK)
+        if unblock is not None:
+            # The close frame must not wait for a client that takes nothing: it follows what is under way.
+            unblock["call"]()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_WITHIN_S):
                 await self._websocket.close(CLOSE_CODES[code], reason[:120])

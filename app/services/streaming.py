@@ -58,6 +58,7 @@ class Streaming:
         self._watched = asyncio.Event()
         self._is_following = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_ending = False
 
     async def open(self) -> None:
         """Start following."""
@@ -69,6 +70,11 @@ class Streaming:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def let_go(self) -> None:
+        """Answer all who wait with what there is: the process is about to end."""
+        self._is_ending = True
+        self._wake_all()
 
     async def epoch(self) -> str:
         """Name the history that seqs belong to. Raises Unavailable."""
@@ -100,7 +106,7 @@ class Streaming:
                 if seen is not None and is_enough(seen):
                     return seen
                 rest_s = until - now()
-                if rest_s <= 0:
+                if rest_s <= 0 or self._is_ending:
                     return None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), timeout=min(rest_s, _POLL_S))

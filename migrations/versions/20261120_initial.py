@@ -419,7 +419,9 @@ def upgrade() -> None:
         schema="lake",
         postgresql_where=sa.text("status IN ('ready','executing')"),
     )
-    op.create_index("ix_route_program_id", "route", ["program", "id"], unique=False, schema="lake")
+    op.create_index(
+        "ix_route_program_created_at", "route", ["program", "created_at", "id"], unique=False, schema="lake"
+    )
     op.create_index(
         "ix_route_unsettled",
         "route",

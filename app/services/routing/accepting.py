@@ -333,7 +333,16 @@ def _first_answer(
 def _fingerprint(request: RouteRequest) -> bytes:
     if request.idempotency_key is None:
         return b""
-    return hashlib.sha256(orjson.dumps(request.body, option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(orjson.dumps(_canonical(request.body), option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _canonical(value: Any) -> Any:
+    # 300 and 300.0 are the same number in JSON.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _canonical(each) for name, each in value.items()}
+    return [_canonical(each) for each in value] if isinstance(value, list) else value
 
 
 def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:

@@ -11,9 +11,12 @@ from app.domain.values import Asset, Instrument, MarketId, Venue
 from app.services.schemas.base import (
     PATTERN_REMEDIES,
     AssetText,
+    Count,
+    Flag,
     InstrumentText,
     LabelText,
     NameText,
+    Number,
     PositiveText,
     UnsignedText,
     Wire,
@@ -25,10 +28,10 @@ class ScheduleIn(Wire):
     """How to spread the trade over time."""
 
     kind: Literal["immediate", "twap", "vwap", "pov", "is"] = "immediate"
-    horizon_s: float = Field(0.0, ge=0, le=86_400 * 7)
-    slices: int = Field(1, ge=1, le=10_000)
-    risk_aversion: float = Field(0.0, ge=0)
-    max_participation: float = Field(1.0, gt=0, le=1)
+    horizon_s: Number = Field(0.0, ge=0, le=86_400 * 7)
+    slices: Count = Field(1, ge=1, le=10_000)
+    risk_aversion: Number = Field(0.0, ge=0)
+    max_participation: Number = Field(1.0, gt=0, le=1)
 
 
 class NamesIn(Wire):
@@ -51,9 +54,9 @@ class ConstraintsIn(Wire):
 
     venues: NamesIn = NamesIn()
     markets: NamesIn = NamesIn()
-    max_legs: int = Field(16, ge=1, le=1000)
-    max_hops: int = Field(4, ge=1, le=20)
-    allow_partial: bool = False
+    max_legs: Count = Field(16, ge=1, le=1000)
+    max_hops: Count = Field(4, ge=1, le=20)
+    allow_partial: Flag = False
     balances: dict[AssetText, UnsignedText] = Field(default_factory=dict)
 
 
@@ -69,10 +72,10 @@ class TradeIn(Wire):
     quantity: PositiveText = Field(description="of `quantity_asset`")
     quantity_asset: AssetText | None = Field(None, description="the base (default) or the quote of the instrument")
     limit_price: PositiveText | None = Field(None, description="worst effective price, fees included")
-    max_slippage_bps: float | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
+    max_slippage_bps: Number | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
     schedule: ScheduleIn = ScheduleIn()
     constraints: ConstraintsIn = ConstraintsIn()
-    ttl_s: float = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
+    ttl_s: Number = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
     client_order_id: LabelText | None = None
 
     @model_validator(mode="after")
