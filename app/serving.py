@@ -59,6 +59,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         server_header=False,
         backlog=2048,
+        timeout_keep_alive=75,
         timeout_graceful_shutdown=_DRAIN_WITHIN_S,
     )
     tune_collector()

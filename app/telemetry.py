@@ -1,5 +1,6 @@
 """What the product says of itself: log lines, metrics and traces, with one function per business fact."""
 
+import atexit
 import gc
 import logging
 import sys
@@ -9,13 +10,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
+_HELD_LINES = 200
 
 
 class Level(IntEnum):
@@ -46,8 +48,33 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The trace of the request or event at work; every line carries it."""
 
 
+class _PacedLines:
+    """Standard output that is written to the system a few times a second instead of once per line."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._held: list[bytes] = []
+        atexit.register(self.pass_on)
+
+    def write(self, content: bytes) -> int:
+        self._held.append(content)
+        if len(self._held) >= _HELD_LINES:
+            self.pass_on()
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing: lines go out at the pace of `pass_on`."""
+
+    def pass_on(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._stream.write(b"".join(held))
+            self._stream.flush()
+
+
 class _Output:
     def __init__(self) -> None:
+        self.lines: _PacedLines | None = None
         self.level = Level.INFO
         self.write: Callable[..., None] | None = None
         self.sinks: list[Sink] = []
@@ -61,8 +88,9 @@ def configure(level: str, stream: BinaryIO | None = None) -> None:
     # Not at import: it brings Rich along, which the command line must not wait for.
     import structlog
 
+    _output.lines = _PacedLines(stream or sys.stdout.buffer)
     logger = structlog.wrap_logger(
-        structlog.BytesLogger(stream or sys.stdout.buffer),
+        structlog.BytesLogger(cast(BinaryIO, _output.lines)),
         processors=[structlog.processors.JSONRenderer(serializer=_to_json)],
         wrapper_class=structlog.BoundLogger,
     ).bind()
@@ -73,7 +101,14 @@ def configure(level: str, stream: BinaryIO | None = None) -> None:
 
 def silence() -> None:
     """Undo `configure`."""
-    _output.level, _output.write = Level.INFO, None
+    flush()
+    _output.level, _output.write, _output.lines = Level.INFO, None, None
+
+
+def flush() -> None:
+    """Pass on the lines that are held back."""
+    if _output.lines is not None:
+        _output.lines.pass_on()
 
 
 def add_sink(sink: Sink) -> None:
@@ -98,6 +133,8 @@ def say(level: Level, event: str, **fields: Any) -> None:
     at = datetime.now(UTC)
     if is_written and _output.write is not None:
         _output.write(event, at=at, level=level.name, **fields)
+        if level >= Level.WARNING:
+            flush()
     if is_sunk:
         record = LogRecord(at, level, event, fields)
         for sink in tuple(_output.sinks):

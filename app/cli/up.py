@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = '{"instrument": "BTC-USD", "side": "buy", "quantity": "0.5", "max_slippage_bps": 25}'
 _DEFAULT_PROGRAM = "default"
+_WORKER_NICENESS = 5
 _SCOPES = ("trade", "market", "train", "admin")
 
 
@@ -76,6 +77,8 @@ def worker(
     telemetry.configure(settings.log_level)
     import uvloop
 
+    # On a machine of few cores, taking requests goes before working them off.
+    os.nice(_WORKER_NICENESS)
     uvloop.run(work())
 
 

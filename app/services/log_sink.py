@@ -87,6 +87,7 @@ class LogSink:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._flush_s)
+            telemetry.flush()
             try:
                 await self.flush()
             except Exception as error:

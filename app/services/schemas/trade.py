@@ -52,8 +52,8 @@ class NamesIn(Wire):
 class ConstraintsIn(Wire):
     """Limits on every slice."""
 
-    venues: NamesIn = NamesIn()
-    markets: NamesIn = NamesIn()
+    venues: NamesIn = Field(default_factory=lambda: _ALL_NAMES)
+    markets: NamesIn = Field(default_factory=lambda: _ALL_NAMES)
     max_legs: Count = Field(16, ge=1, le=1000)
     max_hops: Count = Field(4, ge=1, le=20)
     allow_partial: Flag = False
@@ -73,8 +73,8 @@ class TradeIn(Wire):
     quantity_asset: AssetText | None = Field(None, description="the base (default) or the quote of the instrument")
     limit_price: PositiveText | None = Field(None, description="worst effective price, fees included")
     max_slippage_bps: Number | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
-    schedule: ScheduleIn = ScheduleIn()
-    constraints: ConstraintsIn = ConstraintsIn()
+    schedule: ScheduleIn = Field(default_factory=lambda: _AT_ONCE)
+    constraints: ConstraintsIn = Field(default_factory=lambda: _UNCONSTRAINED)
     ttl_s: Number = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
     client_order_id: LabelText | None = None
 
@@ -99,8 +99,8 @@ class TradeIn(Wire):
             quantity_asset=Asset(self.quantity_asset or instrument.base),
             limit_price=None if self.limit_price is None else Decimal(self.limit_price),
             max_slippage_bps=self.max_slippage_bps,
-            schedule=_schedule(self.schedule),
-            constraints=_DEFAULT if constraints is _WIRE_DEFAULT else _constraints(constraints),
+            schedule=_NOW if self.schedule is _AT_ONCE else _schedule(self.schedule),
+            constraints=_FREE if constraints is _UNCONSTRAINED else _constraints(constraints),
             ttl_s=self.ttl_s,
             client_order_id=self.client_order_id,
         )
@@ -138,8 +138,10 @@ def _constraints(constraints: ConstraintsIn) -> Constraints:
     )
 
 
-_DEFAULT = Constraints()
-_WIRE_DEFAULT = TradeIn.model_fields["constraints"].default
+# Frozen, so every message that says nothing shares them; what they mean is then known without a look.
+_ALL_NAMES = NamesIn()
+_AT_ONCE, _NOW = ScheduleIn(), Schedule()
+_UNCONSTRAINED, _FREE = ConstraintsIn(), Constraints()
 
 
 def read_trade(document: dict[str, Any]) -> TradeIn:
