@@ -53,7 +53,7 @@ class BusSettings(Section):
 class PipelineSettings(Section):
     """How the stages work through what is queued."""
 
-    batch: int = Field(64, ge=1, le=1000, description="most events one transaction of a stage handles")
+    batch: int = Field(128, ge=1, le=1000, description="most events one transaction of a stage handles")
     lease_s: float = Field(15.0, gt=0, description="after this a silent worker loses what it took")
     poll_s: float = Field(0.5, gt=0, description="how often a queue is looked at when nothing wakes its stage")
     sweep_s: float = Field(2.0, gt=0)

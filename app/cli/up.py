@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = '{"instrument": "BTC-USD", "side": "buy", "quantity": "0.5", "max_slippage_bps": 25}'
 _DEFAULT_PROGRAM = "default"
-_WORKER_NICENESS = 5
+_WORKER_NICENESS = 10
 _SCOPES = ("trade", "market", "train", "admin")
 
 

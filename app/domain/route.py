@@ -33,6 +33,7 @@ TERMINAL = frozenset(
 PENDING = frozenset(
     {RouteStatus.REQUESTED, RouteStatus.DATA_READY, RouteStatus.FEATURES_READY, RouteStatus.INFERENCE_READY}
 )
+LIVE = frozenset({RouteStatus.READY, RouteStatus.EXECUTING})
 SETTLED = TERMINAL | {RouteStatus.READY}
 
 _STOPPED = {RouteStatus.CANCELLED, RouteStatus.FAILED, RouteStatus.EXPIRED}
