@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _EXAMPLE = '{"instrument": "BTC-USD", "side": "buy", "quantity": "0.5", "max_slippage_bps": 25}'
 _DEFAULT_PROGRAM = "default"
-_WORKER_NICENESS = 10
 _SCOPES = ("trade", "market", "train", "admin")
 
 
@@ -77,8 +76,6 @@ def worker(
     telemetry.configure(settings.log_level)
     import uvloop
 
-    # On a machine of few cores, taking requests goes before working them off.
-    os.nice(_WORKER_NICENESS)
     uvloop.run(work())
 
 
