@@ -45,14 +45,17 @@ class PreparedMarket:
             return BookSide(market, buys=True), BookSide(market, buys=False)
 
     def side(self, gives: Asset, takes: Asset, *, buys: bool) -> Side | None:
-        """Return the direction that takes one asset for another, or None when it has nothing to give."""
+        """Return the direction that takes one asset for another, or None when it has nothing to give.
+
+        A market whose numbers cannot be computed with has nothing to give either.
+        """
         if self._books is not None:
             book = self._books[0 if gives == self.market.assets[1] else 1]
             return book if len(book.levels) else None
         assert isinstance(self.market, ConstantProduct)
         with localcontext(EXACT):
             pool = PoolSide(self.market, gives, takes, buys=buys)
-        return pool if pool.depth_in > 0 and pool.depth_out > 0 and pool.multiple > 0 else None
+        return pool if pool.usable else None
 
 
 def prepare(market: Market) -> PreparedMarket | None:
