@@ -34,6 +34,10 @@ class ScheduleIn(Wire):
     max_participation: Number = Field(1.0, gt=0, le=1)
 
 
+# Frozen, so every message that says nothing shares these; what they mean is then known without a look.
+_AT_ONCE, _NOW = ScheduleIn(), Schedule()
+
+
 class NamesIn(Wire):
     """Names to keep (all when empty) and names to leave out."""
 
@@ -49,6 +53,9 @@ class NamesIn(Wire):
         return self
 
 
+_ALL_NAMES = NamesIn()
+
+
 class ConstraintsIn(Wire):
     """Limits on every slice."""
 
@@ -58,6 +65,9 @@ class ConstraintsIn(Wire):
     max_hops: Count = Field(4, ge=1, le=20)
     allow_partial: Flag = False
     balances: dict[AssetText, UnsignedText] = Field(default_factory=dict)
+
+
+_UNCONSTRAINED, _FREE = ConstraintsIn(), Constraints()
 
 
 class TradeIn(Wire):
@@ -136,12 +146,6 @@ def _constraints(constraints: ConstraintsIn) -> Constraints:
         allow_partial=constraints.allow_partial,
         balances={Asset(asset): Decimal(amount) for asset, amount in constraints.balances.items()},
     )
-
-
-# Frozen, so every message that says nothing shares them; what they mean is then known without a look.
-_ALL_NAMES = NamesIn()
-_AT_ONCE, _NOW = ScheduleIn(), Schedule()
-_UNCONSTRAINED, _FREE = ConstraintsIn(), Constraints()
 
 
 def read_trade(document: dict[str, Any]) -> TradeIn:
