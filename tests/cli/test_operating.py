@@ -154,7 +154,7 @@ def test_the_doctor_names_settings_that_are_not_valid(solver: Solver, monkeypatc
     monkeypatch.setenv("SOLVER_PORT", "x")
     outcome = solver("doctor", "--json")
     assert outcome.exit_code == 1
-    assert outcome.document["checks"][0]["detail"].startswith("port: ")
+    assert outcome.document["checks"][0]["detail"].startswith("SOLVER_PORT: ")
     assert outcome.document["checks"][0]["remedy"] == "correct or unset it"
     rows = {row["variable"]: row for row in outcome.document["settings"]}
     assert rows["SOLVER_PORT"] == {"variable": "SOLVER_PORT", "value": 8080, "from": "default"}
