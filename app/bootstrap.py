@@ -1,14 +1,15 @@
 """The composition root: settings become services. The API, the workers, the commands and the tests all use it."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from app import telemetry
 from app.config import Settings
 from app.domain import solver
 from app.domain.errors import SolverError
-from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType
+from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
 from app.domain.message import Message
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
@@ -223,11 +224,12 @@ def _redis(link: RedisLink | None) -> Callable[[], Part]:
     return look
 
 
-def stages_of(services: Services) -> StageSet:
-    """Build what a worker runs."""
+def stages_of(services: Services, *, only: Collection[str] | None = None) -> StageSet:
+    """Build what a worker runs: every stage, or some."""
     settings, database = services.settings, services.database
     snapshots = SnapshotReader(database)
     consumers = consumers_of(settings)
+    following = {Stage.FEATURES: Stage.INFERENCE, Stage.INFERENCE: Stage.SOLVE}
     works = (
         FeatureWork(snapshots, services.prices, services.clock),
         InferenceWork(services.forecaster, services.prices),
@@ -241,6 +243,11 @@ def stages_of(services: Services) -> StageSet:
             attempts=settings.attempts,
             pipeline=settings.pipeline,
             consumers=consumers,
+            near={
+                name: partial(services.listener.wake, name)
+                for name in (following.get(work.stage),)
+                if name is not None and name in consumers.values() and (only is None or name in only)
+            },
         )
         for work in works
     }

@@ -71,7 +71,7 @@ def worker(
 
     async def work() -> None:
         async with open_services(settings, "worker") as services:
-            await run_worker(services, stages_of(services), only=stages)
+            await run_worker(services, stages_of(services, only=stages), only=stages)
 
     telemetry.configure(settings.log_level)
     import uvloop

@@ -77,6 +77,11 @@ class MarketState:
         """The latest states by market id."""
         return self._markets
 
+    @property
+    def revision(self) -> int:
+        """The newest change seen."""
+        return self._revision
+
     async def fresh(self) -> None:
         """Catch up with everything that was acknowledged before this call. Raises Unavailable."""
         # A check that is under way may have read before the caller's write, so callers share the one after it.

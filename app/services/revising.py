@@ -24,6 +24,8 @@ from app.services.schemas.trade import TradeIn
 from app.services.solving import deadline
 
 MARKETS = "markets"
+_SETTLING_S = 30.0
+"""A route requested before a change may become ready this long after it."""
 
 
 class Reviser:
@@ -47,6 +49,8 @@ class Reviser:
         self._relay = relay
         self._market_lists: dict[UUID, str] = {}
         self._looked_at: dict[UUID, UUID] = {}
+        self._revision = -1
+        self._settled_at = 0.0
 
     def waker(self) -> asyncio.Event:
         """Make an event that is set when a market moved."""
@@ -55,6 +59,11 @@ class Reviser:
     async def revise(self) -> int:
         """Do one round; answers how many routes got a new revision. Raises Unavailable."""
         await self._state.fresh()
+        if self._state.revision != self._revision:
+            self._revision = self._state.revision
+            self._settled_at = time.monotonic() + _SETTLING_S
+        if time.monotonic() > self._settled_at:
+            return 0
         stale = await self._stale()
         if not stale:
             return 0

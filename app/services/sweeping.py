@@ -11,6 +11,8 @@ from app.infra.db import Database
 from app.infra.repositories import deliveries, transitions
 
 _BATCH = 200
+_CONFIRMED = 50
+"""Solutions confirmed in one go: few, as their routes are locked meanwhile."""
 _FORGET_EVERY_S = 60.0
 
 
@@ -44,7 +46,7 @@ class Sweeper:
 
     async def _confirm(self) -> None:
         async with self._database.connection() as connection:
-            while await transitions.confirm_solutions(connection, limit=_BATCH, relay=self._relay) == _BATCH:
+            while await transitions.confirm_solutions(connection, limit=_CONFIRMED, relay=self._relay) == _CONFIRMED:
                 pass
 
     async def _expire(self) -> None:
