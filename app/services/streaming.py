@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from app.services.routing.reading import RouteView, view
 
 _BATCH = 500
 _POLL_S = 1.0
+_LINGER_S = 5.0
+"""How long the trail is still followed after the last watcher left: the next one then finds it followed."""
 _OUTAGE_PAUSE_S = 0.25
 _FOLLOWING_WITHIN_S = 2.0
 
@@ -59,6 +62,7 @@ class Streaming:
         self._is_following = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_ending = False
+        self._unwatched_at = 0.0
 
     async def open(self) -> None:
         """Start following."""
@@ -190,7 +194,9 @@ class Streaming:
     async def _follow(self) -> None:
         waker = self._listener.waker(SAID)
         while True:
-            if not self._is_watched:
+            if self._is_watched:
+                self._unwatched_at = time.monotonic() + _LINGER_S
+            elif time.monotonic() >= self._unwatched_at:
                 self._watched.clear()
                 self._is_following.clear()
                 await self._watched.wait()
