@@ -109,6 +109,12 @@ class Unavailable(SolverError):
     retryable = True
 
 
+class Contended(Unavailable):
+    """Two transactions stood in each other's way and this one gave in; the same again succeeds."""
+
+    code = "contended"
+
+
 class Malformed(SolverError):
     """An event that no schema of ours accepts."""
 

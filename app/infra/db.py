@@ -10,7 +10,7 @@ from asyncpg.pool import PoolConnectionProxy
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from sqlalchemy.sql import ClauseElement
 
-from app.domain.errors import Unavailable
+from app.domain.errors import Contended, Unavailable
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -104,7 +104,7 @@ class Database:
                 finally:
                     await self._give_back(connection, healthy)
         except _RETRYABLE as error:
-            raise Unavailable(f"Postgres asks to try again: {error}") from error
+            raise Contended(f"Postgres asks to try again: {error}") from error
         except _AWAY as error:
             raise Unavailable(f"Postgres is away ({type(error).__name__}: {error}); try again shortly") from error
 

@@ -51,6 +51,7 @@ ANSWERS: dict[type[SolverError], Answer] = {
     errors.TooLarge: Answer(413, "The body is too large"),
     errors.RateLimited: Answer(429, "Too many requests"),
     errors.Unavailable: Answer(503, "Temporarily unavailable"),
+    errors.Contended: Answer(503, "Temporarily contended"),
 }
 
 _HTTP_CODES = {404: "unknown-path", 405: "method-not-allowed", 415: "unsupported-media-type"}

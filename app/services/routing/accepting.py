@@ -13,7 +13,7 @@ import orjson
 
 from app import telemetry
 from app.domain.claim import Claim
-from app.domain.errors import Conflict, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
+from app.domain.errors import Conflict, Contended, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
 from app.domain.trade import ScheduleKind
 from app.domain.values import Asset, Instrument
@@ -108,6 +108,9 @@ class Acceptor:
     async def _store(self, batch: list[_Waiting]) -> None:
         try:
             await self._store_together(batch)
+        except Contended:
+            for waiting in batch:
+                await self._store_alone(waiting)
         except Unavailable as error:
             _fail(batch, error)
         except Exception:
@@ -120,11 +123,11 @@ class Acceptor:
             raise
 
     async def _store_alone(self, waiting: _Waiting) -> None:
-        for attempt in range(2):
+        for is_last in (False, False, True):
             try:
                 await self._store_together([waiting])
-            except asyncpg.UniqueViolationError:
-                if attempt:
+            except (asyncpg.UniqueViolationError, Contended):
+                if is_last:
                     _fail(
                         [waiting],
                         Conflict("another request with this key or client_order_id is being stored; repeat this one"),
@@ -154,6 +157,8 @@ class Acceptor:
                 if not snapshot.is_stored:
                     await routes.store_snapshot(connection, snapshot.to_store())
             if rows:
+                # In one order in every process, or two that store the same names would wait for each other.
+                rows.sort(key=lambda row: (row.program, row.client_order_id or "", row.idempotency_key or ""))
                 await routes.request(connection, rows, self._consumers)
         for snapshot in snapshots.values():
             snapshot.is_stored = True
