@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,7 @@ def api() -> None:
 
 def worker(
     stages: Annotated[list[str] | None, typer.Argument(help="intake, features, inference, solve; all if none")] = None,
+    ready_file: Annotated[Path | None, typer.Option(help="touched once the work begins", hidden=True)] = None,
 ) -> None:
     """Work on what is queued: stages, sweeper and jobs, until SIGTERM; what is under way is finished first."""
     settings = read_settings()
@@ -71,7 +73,10 @@ def worker(
 
     async def work() -> None:
         async with open_services(settings, "worker") as services:
-            await run_worker(services, stages_of(services, only=stages), only=stages)
+            chosen = stages_of(services, only=stages)
+            if ready_file is not None:
+                await asyncio.to_thread(ready_file.touch)
+            await run_worker(services, chosen, only=stages)
 
     telemetry.configure(settings.log_level)
     import uvloop
@@ -149,7 +154,11 @@ async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
                 ChildSpec("api", [*solver, "api"], environment, ready=http_ready(f"{url}/health/ready", 5.0))
             ),
         )
-        await supervisor.start(ChildSpec("worker", [*solver, "worker"], environment))
+        begun = directory.path / "worker.ready"
+        begun.unlink(missing_ok=True)
+        await supervisor.start(
+            ChildSpec("worker", [*solver, "worker", "--ready-file", begun], environment, ready=_exists(begun))
+        )
         if market:
             generate = [*solver, "market", "generate"]
             await supervisor.start(ChildSpec("market", generate, environment, critical=False))
@@ -200,6 +209,13 @@ async def _prepare(solver: list[str], url: str, environment: dict[str, str]) -> 
     _, said = await process.communicate()
     if process.returncode != 0:
         raise EmbeddedError(f"the database could not be prepared: {said.decode(errors='replace').strip()[-2000:]}")
+
+
+def _exists(file: Path) -> "Callable[[], Awaitable[bool]]":
+    async def probe() -> bool:
+        return await asyncio.to_thread(file.exists)
+
+    return probe
 
 
 def _kernel_cache(directory: "DataDirectory") -> dict[str, str]:
