@@ -30,6 +30,14 @@ NEGLIGIBLE = Decimal("1e-12")
 LEVEL_FIELDS = 5
 NO_LEVELS: Floats = np.empty((0, LEVEL_FIELDS))
 
+LARGEST_EXPONENT = 60
+"""Beyond 10 to this power an amount no longer fits the exact context with its decimals."""
+
+
+def usable(*amounts: Decimal) -> bool:
+    """Say whether numbers are positive and of a size that the exact context can reckon with."""
+    return all(amount > 0 and abs(amount.adjusted()) < LARGEST_EXPONENT for amount in amounts)
+
 
 class Units(NamedTuple):
     """The smallest amounts of the asset given and of the asset taken."""
@@ -74,7 +82,7 @@ class BookSide:
         self.fee_asset = market.quote
         self.tick = market.tick_size or None
         self.lot = market.lot_size or None
-        levels = [level for level in (market.asks if buys else market.bids) if level[0] > 0 and level[1] > 0]
+        levels = [level for level in (market.asks if buys else market.bids) if usable(*level)]
         levels.sort(key=lambda level: level[0], reverse=not buys)
         if self.multiple <= 0:
             levels = []

@@ -1,22 +1,29 @@
-"""Solve one trade on the markets of its own pair."""
+"""Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import NoReturn
 
 from app.domain.errors import Infeasible
+from app.domain.market import ConstantProduct, OrderBook
 from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.graph.network import Network, network_of
+from app.domain.solver.graph.solving import GraphSolving
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.shortfall import capacities, refuse, refuse_balance, refuse_empty, refuse_price
 from app.domain.solver.sides import Units
+from app.domain.trade import Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, plain
 
 REPLANS = 8
+PAIR_KINDS = (OrderBook, ConstantProduct)
+"""What the closed solution for one pair fills exactly, with lots, minimums and fixed costs."""
 
 
 def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution:
@@ -26,7 +33,28 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
     """
     with localcontext(EXACT):
-        return _Solving(problem, should_stop).solve()
+        network = _network(problem)
+        if network is None:
+            return _Solving(problem, should_stop).solve()
+
+        def direct(trade: Trade) -> Solution | None:
+            try:
+                return _Solving(replace(problem, trade=trade), should_stop).solve()
+            except Infeasible:
+                return None
+
+        return GraphSolving(problem, network, direct, should_stop).solve()
+
+
+def _network(problem: Problem) -> Network | None:
+    trade = problem.trade
+    both = frozenset((trade.gives, trade.takes))
+    if all(market.assets == both and isinstance(market.market, PAIR_KINDS) for market in problem.markets):
+        return None
+    network = network_of(problem.markets, problem.decimals)
+    one_pair = network.is_one_pair(trade.gives, trade.takes, trade.constraints.max_hops)
+    quoted = any(market.assets == both and isinstance(market.market, PAIR_KINDS) for market in problem.markets)
+    return None if one_pair and quoted else network
 
 
 class _Solving:
