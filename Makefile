@@ -4,7 +4,7 @@ UV = $(shell command -v uv 2>/dev/null || echo .venv/bin/uv)
 RUNTIME := .venv/.runtime
 EVERYTHING := .venv/.everything
 
-.PHONY: install up test check format bench chaos clean
+.PHONY: install up test check format catalogs bench chaos clean
 
 install: $(EVERYTHING)
 
@@ -37,6 +37,9 @@ check: install
 format: install
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+catalogs: install
+	.venv/bin/python -c "from pathlib import Path; from app.services.catalogs import write_catalogs as write; write(Path('docs/catalogs'))"
 
 bench: install
 	.venv/bin/python -m benchmarks

@@ -1,14 +1,16 @@
 """The composition root: settings become services. The API, the workers, the commands and the tests all use it."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Literal
 
 from app import telemetry
 from app.config import Settings
 from app.domain import solver
 from app.domain.errors import SolverError
-from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TRIGGERS, EventType
+from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
+from app.domain.message import Message
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
 from app.infra.cache_redis import LocalLimiter, RedisCache, RedisLimiter, RedisLink
@@ -30,7 +32,7 @@ from app.services.inference import InferenceWork
 from app.services.intake import Intake
 from app.services.job_kinds import job_kinds
 from app.services.jobs import Jobs
-from app.services.log_sink import LogSink
+from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
 from app.services.ports import Bus, Cache, Limiter, Runner
@@ -48,6 +50,7 @@ from app.services.work_queue import WorkQueue
 
 Role = Literal["api", "worker", "tool"]
 SUBSCRIPTION = "solver_route_events"
+BUNDLED_MODELS = ("volatility", "volume", "anomaly")
 
 
 def consumers_of(settings: Settings) -> dict[str, str]:
@@ -84,11 +87,16 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         if role != "tool":
             await listener.open()
             stack.push_async_callback(listener.close)
-            sink = LogSink(database)
+        cache, limiter, redis = _cache(settings, stack)
+        bus = await _bus(settings, database, listener, stack)
+        if role != "tool":
+            sink = LogSink(database, publish=_log_publisher(settings, bus))
             sink.open()
             stack.push_async_callback(sink.close)
-        cache, limiter, redis = _cache(settings, stack)
         predictor = OnnxPredictor(settings.models_dir or BUNDLED)
+        refused = {} if role == "tool" else predictor.warm()
+        for name, reason in refused.items():
+            telemetry.model_refused(name, reason)
         state = MarketState(database, clock)
         market_data = MarketData(database, state)
         stack.push_async_callback(market_data.close)
@@ -104,11 +112,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             await streaming.open()
             stack.push_async_callback(streaming.close)
             solver.warm()
-            predictor.warm()
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
         jobs = Jobs(database, job_kinds(archive))
-        bus = await _bus(settings, database, listener, stack)
         yield Services(
             settings=settings,
             clock=clock,
@@ -136,7 +142,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             publishing=Publishing(database, bus, topic=_topic(settings), relay=relay),
             bus=bus,
             health=Health(
-                database, newest_schema=SCHEMA_REVISION, checks={"models": _models(predictor), "redis": _redis(redis)}
+                database,
+                newest_schema=SCHEMA_REVISION,
+                checks={"models": _models(predictor, refused), "redis": _redis(redis)},
             ),
         )
 
@@ -166,7 +174,9 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         )
         bus = pubsub
         try:
-            await pubsub.ensure([_topic(settings)], {_subscription(settings): _topic(settings)})
+            await pubsub.ensure(
+                [_topic(settings), prefix + TOPIC_ROUTE_LOGS], {_subscription(settings): _topic(settings)}
+            )
         except SolverError as error:
             # What was declared is created as soon as the broker answers.
             telemetry.part_away("bus", error.detail)
@@ -174,6 +184,17 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         bus = PostgresBus(database, listener, subscribers, owner="bus", lease_s=settings.pipeline.lease_s)
     stack.push_async_callback(bus.close)
     return bus
+
+
+def _log_publisher(settings: Settings, bus: Bus) -> Publish | None:
+    if settings.bus.kind != "pubsub":
+        return None
+    topic = settings.bus.topic_prefix + TOPIC_ROUTE_LOGS
+
+    async def publish(records: Sequence[telemetry.LogRecord]) -> None:
+        await bus.publish([Message(topic, log_document(record)) for record in records])
+
+    return publish
 
 
 def _topic(settings: Settings) -> str:
@@ -184,9 +205,9 @@ def _subscription(settings: Settings) -> str:
     return settings.bus.topic_prefix + SUBSCRIPTION
 
 
-def _models(predictor: OnnxPredictor) -> Callable[[], Part]:
+def _models(predictor: OnnxPredictor, refused: Mapping[str, str]) -> Callable[[], Part]:
     def look() -> Part:
-        missing = [name for name in ("volatility", "volume", "anomaly") if predictor.describe(name) is None]
+        missing = [name for name in BUNDLED_MODELS if name in refused or predictor.describe(name) is None]
         if missing:
             return Part(Condition.DEGRADED, f"baselines serve {', '.join(missing)}")
         return Part(Condition.OK)
@@ -203,11 +224,12 @@ def _redis(link: RedisLink | None) -> Callable[[], Part]:
     return look
 
 
-def stages_of(services: Services) -> StageSet:
-    """Build what a worker runs."""
+def stages_of(services: Services, *, only: Collection[str] | None = None) -> StageSet:
+    """Build what a worker runs: every stage, or some."""
     settings, database = services.settings, services.database
     snapshots = SnapshotReader(database)
     consumers = consumers_of(settings)
+    following = {Stage.FEATURES: Stage.INFERENCE, Stage.INFERENCE: Stage.SOLVE}
     works = (
         FeatureWork(snapshots, services.prices, services.clock),
         InferenceWork(services.forecaster, services.prices),
@@ -221,6 +243,11 @@ def stages_of(services: Services) -> StageSet:
             attempts=settings.attempts,
             pipeline=settings.pipeline,
             consumers=consumers,
+            near={
+                name: partial(services.listener.wake, name)
+                for name in (following.get(work.stage),)
+                if name is not None and name in consumers.values() and (only is None or name in only)
+            },
         )
         for work in works
     }

@@ -1,10 +1,11 @@
 """Settings: frozen, nested, unknown names refused. From `SOLVER_…` variables (nested with `__`) or a TOML file."""
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,6 +15,7 @@ from pydantic_settings import (
 
 PREFIX = "SOLVER_"
 CONFIG_FILE_VARIABLE = "SOLVER_CONFIG"
+CONFIG_FILE = "solver.toml"
 
 
 class Section(BaseModel):
@@ -51,8 +53,7 @@ class BusSettings(Section):
 class PipelineSettings(Section):
     """How the stages work through what is queued."""
 
-    stages: tuple[str, ...] = ("intake", "features", "inference", "solve")
-    batch: int = Field(64, ge=1, le=1000, description="most events one transaction of a stage handles")
+    batch: int = Field(128, ge=1, le=1000, description="most events one transaction of a stage handles")
     lease_s: float = Field(15.0, gt=0, description="after this a silent worker loses what it took")
     poll_s: float = Field(0.5, gt=0, description="how often a queue is looked at when nothing wakes its stage")
     sweep_s: float = Field(2.0, gt=0)
@@ -81,15 +82,15 @@ class LimitSettings(Section):
     body_bytes: int = Field(1 << 20, ge=1024)
     batch_body_bytes: int = Field(8 << 20, ge=1024)
     socket_queue_bytes: int = Field(1 << 20, ge=4096)
-    sockets: int = Field(10_000, ge=1)
+    sockets: int = Field(10_000, ge=1, description="open at once in one process; further ones are closed with 1013")
 
 
 class RetentionSettings(Section):
     """How long records stay before the sweeper or the archive takes them."""
 
-    idempotency_h: float = 24.0
-    deliveries_h: float = 24.0
-    logs_h: float = 24.0 * 30
+    idempotency_h: float = Field(24.0, gt=0)
+    deliveries_h: float = Field(24.0, gt=0)
+    logs_h: float = Field(24.0 * 30, gt=0)
 
 
 class EmbeddedSettings(Section):
@@ -116,7 +117,6 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "SYSTEM_ERROR", "PROCESS_ERROR", "CRITICAL"] = "INFO"
     key_pepper: SecretStr = Field(SecretStr(""), description="secret that keys are hashed with")
     models_dir: Path | None = Field(None, description="model artefacts; the bundled ones if unset")
-    otlp_endpoint: str | None = Field(None, description="where traces are sent")
     worker_name: str = Field("worker", description="names a worker slot, so that a restart frees its own leases")
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -138,7 +138,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let arguments win over the environment, and the environment over the file."""
         file = os.environ.get(CONFIG_FILE_VARIABLE)
-        toml = TomlConfigSettingsSource(settings_cls, Path(file) if file else Path("solver.toml"))
+        toml = TomlConfigSettingsSource(settings_cls, Path(file) if file else Path(CONFIG_FILE))
         return init_settings, env_settings, toml
 
 
@@ -148,8 +148,17 @@ def load_settings(**overrides: Any) -> Settings:
     for variable in os.environ:
         name = variable.upper()
         if name.startswith(PREFIX) and name != CONFIG_FILE_VARIABLE and name.split("__")[0] not in known:
-            raise ValueError(f"{variable} is no setting; `solver doctor` lists those there are")
+            close = difflib.get_close_matches(name, sorted(known), n=3)
+            hint = f"did you mean {' or '.join(close)}?" if close else "`solver doctor` lists those there are"
+            raise ValueError(f"{variable} is no setting; {hint}")
     file = os.environ.get(CONFIG_FILE_VARIABLE)
     if file and not Path(file).is_file():
         raise ValueError(f"{CONFIG_FILE_VARIABLE} names {file}, which is not a file")
-    return Settings(**overrides)
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = [
+            f"{PREFIX}{'__'.join(map(str, item['loc'])).upper()}: {item['msg']}"
+            for item in error.errors(include_url=False, include_input=False)
+        ]
+        raise ValueError("; ".join(wrong)) from error

@@ -1,5 +1,6 @@
 """What the product says of itself: log lines, metrics and traces, with one function per business fact."""
 
+import atexit
 import gc
 import logging
 import sys
@@ -9,13 +10,14 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 METRICS_CONTENT_TYPE = CONTENT_TYPE_LATEST
+_HELD_LINES = 200
 
 
 class Level(IntEnum):
@@ -46,8 +48,33 @@ trace_id: ContextVar[str] = ContextVar("trace_id", default="")
 """The trace of the request or event at work; every line carries it."""
 
 
+class _PacedLines:
+    """Standard output that is written to the system a few times a second instead of once per line."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._held: list[bytes] = []
+        atexit.register(self.pass_on)
+
+    def write(self, content: bytes) -> int:
+        self._held.append(content)
+        if len(self._held) >= _HELD_LINES:
+            self.pass_on()
+        return len(content)
+
+    def flush(self) -> None:
+        """Do nothing: lines go out at the pace of `pass_on`."""
+
+    def pass_on(self) -> None:
+        held, self._held = self._held, []
+        if held:
+            self._stream.write(b"".join(held))
+            self._stream.flush()
+
+
 class _Output:
     def __init__(self) -> None:
+        self.lines: _PacedLines | None = None
         self.level = Level.INFO
         self.write: Callable[..., None] | None = None
         self.sinks: list[Sink] = []
@@ -61,8 +88,9 @@ def configure(level: str, stream: BinaryIO | None = None) -> None:
     # Not at import: it brings Rich along, which the command line must not wait for.
     import structlog
 
+    _output.lines = _PacedLines(stream or sys.stdout.buffer)
     logger = structlog.wrap_logger(
-        structlog.BytesLogger(stream or sys.stdout.buffer),
+        structlog.BytesLogger(cast(BinaryIO, _output.lines)),
         processors=[structlog.processors.JSONRenderer(serializer=_to_json)],
         wrapper_class=structlog.BoundLogger,
     ).bind()
@@ -73,7 +101,14 @@ def configure(level: str, stream: BinaryIO | None = None) -> None:
 
 def silence() -> None:
     """Undo `configure`."""
-    _output.level, _output.write = Level.INFO, None
+    flush()
+    _output.level, _output.write, _output.lines = Level.INFO, None, None
+
+
+def flush() -> None:
+    """Pass on the lines that are held back."""
+    if _output.lines is not None:
+        _output.lines.pass_on()
 
 
 def add_sink(sink: Sink) -> None:
@@ -98,6 +133,8 @@ def say(level: Level, event: str, **fields: Any) -> None:
     at = datetime.now(UTC)
     if is_written and _output.write is not None:
         _output.write(event, at=at, level=level.name, **fields)
+        if level >= Level.WARNING:
+            flush()
     if is_sunk:
         record = LogRecord(at, level, event, fields)
         for sink in tuple(_output.sinks):
@@ -229,12 +266,6 @@ def route_moved(stage: str, status: str, seconds: float) -> None:
     say(level, "route_moved", stage=stage, status=status, seconds=seconds)
 
 
-def route_settled(route_id: str, status: str, seconds: float) -> None:
-    """A route is ready or at its end."""
-    _route_seconds.labels(status).observe(seconds)
-    say(Level.INFO, "route_settled", route_id=route_id, status=status, seconds=seconds)
-
-
 def solved(edge: str, seconds: float) -> None:
     """The solver answered."""
     _solve_seconds.labels(edge).observe(seconds)
@@ -244,11 +275,6 @@ def stage_retried(stage: str, subject: str, attempts: int, reason: str) -> None:
     """An attempt failed and will be repeated."""
     _retries.labels(stage).inc()
     say(Level.WARNING, "stage_retried", stage=stage, subject=subject, attempts=attempts, reason=reason)
-
-
-def stage_failed(stage: str, subject: str, code: str, reason: str) -> None:
-    """A stage ended a route as failed."""
-    say(Level.PROCESS_ERROR, "stage_failed", stage=stage, subject=subject, code=code, reason=reason)
 
 
 def routes_expired(count: int) -> None:
@@ -315,11 +341,6 @@ def part_away(part: str, reason: str) -> None:
     say(Level.SYSTEM_ERROR, "part_away", part=part, reason=reason)
 
 
-def part_back(part: str, away_s: float) -> None:
-    """It answers again."""
-    say(Level.WARNING, "part_back", part=part, away_s=away_s)
-
-
 def socket_opened() -> None:
     """A WebSocket was accepted."""
     _sockets.inc()
@@ -363,17 +384,3 @@ def process_started(role: str) -> None:
 def process_stopping(role: str) -> None:
     """A process takes no more work and ends."""
     say(Level.INFO, "process_stopping", role=role)
-
-
-def start_tracing(endpoint: str, role: str) -> Callable[[], None]:
-    """Send traces over OTLP; call the answer at the end. Raises ImportError without the `telemetry` extra."""
-    from opentelemetry import trace
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    provider = TracerProvider(resource=Resource.create({"service.name": f"solver-{role}"}), shutdown_on_exit=False)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=endpoint)))
-    trace.set_tracer_provider(provider)
-    return provider.shutdown

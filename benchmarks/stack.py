@@ -137,8 +137,8 @@ def wrk(url: str, *, key: str | None, seconds: int = 5, body: str = BODY) -> Loa
     refused = re.search(r"Non-2xx or 3xx responses: (\d+)", said)
     return Load(
         per_s=float(_find(r"Requests/sec:\s+([\d.]+)", said)),
-        p50_ms=_milliseconds(_find(r"50%\s+(\S+)", said)),
-        p99_ms=_milliseconds(_find(r"99%\s+(\S+)", said)),
+        p50_ms=_milliseconds(_find(r"(?m)^\s+50%\s+(\S+)", said)),
+        p99_ms=_milliseconds(_find(r"(?m)^\s+99%\s+(\S+)", said)),
         refused=int(refused[1]) if refused else 0,
     )
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import SimpleNamespace
-from uuid import UUID
 
 import httpx
 
@@ -23,10 +22,10 @@ from app.services.price_history import PriceHistory
 from tests.twins import FixedClock, MemoryObjects
 
 KEYS = {
-    "desk": Identity("desk", frozenset({Scope.MARKET, Scope.TRAIN}), True, UUID(int=1)),
-    "other": Identity("other", frozenset({Scope.MARKET, Scope.TRAIN}), True, UUID(int=2)),
-    "reader": Identity("reader", frozenset({Scope.TRADE}), True, UUID(int=3)),
-    "admin": Identity("boss", frozenset({Scope.ADMIN}), True, UUID(int=4)),
+    "desk": Identity("desk", frozenset({Scope.MARKET, Scope.TRAIN}), True),
+    "other": Identity("other", frozenset({Scope.MARKET, Scope.TRAIN}), True),
+    "reader": Identity("reader", frozenset({Scope.TRADE}), True),
+    "admin": Identity("boss", frozenset({Scope.ADMIN}), True),
 }
 
 

@@ -1,6 +1,7 @@
 """The whole service in one process on a real database, driven step by step instead of by its workers."""
 
 import asyncio
+import contextlib
 import json
 import socket
 from collections.abc import AsyncIterator, Sequence
@@ -158,6 +159,15 @@ class Desk:
     async def count(self, table: str) -> int:
         """Count the rows of a table."""
         return int(await self.value(f"SELECT count(*) FROM {table}"))
+
+    async def until(self, query: str, *, within_s: float = WITHIN_S) -> None:
+        """Wait until a query answers true, through outages."""
+        async with asyncio.timeout(within_s):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    if await self.value(query):
+                        return
+                await asyncio.sleep(0.05)
 
     async def retry_now(self) -> None:
         """Make everything due that waits for its next attempt or for a lease to end."""

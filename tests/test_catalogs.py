@@ -10,7 +10,7 @@ DIRECTORY = Path(__file__).parents[1] / "docs" / "catalogs"
 
 @pytest.mark.parametrize("name", CATALOGS)
 def test_catalog_in_the_repository_is_what_the_code_says(name: str) -> None:
-    assert (DIRECTORY / name).read_text() == catalog_text(name), "run write_catalogs(Path('docs/catalogs'))"
+    assert (DIRECTORY / name).read_text() == catalog_text(name), "run `make catalogs`"
 
 
 def test_every_table_and_column_is_explained() -> None:

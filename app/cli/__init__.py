@@ -8,7 +8,7 @@ from app.cli.printing import SolverGroup
 app = typer.Typer(
     name="solver",
     help="Execution routes for trades: run the service, ask it, feed it and look after it.",
-    epilog="Most commands take --json. Exit codes: 0 done, 1 failed, 2 not a valid command.",
+    epilog="Most commands take --json. Exit codes: 0 done, 1 failed, 2 not a valid command or setting.",
     cls=SolverGroup,
     no_args_is_help=True,
     add_completion=False,

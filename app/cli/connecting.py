@@ -16,23 +16,28 @@ if TYPE_CHECKING:
     from app.services.container import Services
 
 
+# As in app.config, whose import takes longer than the rest of a command.
+_CONFIG_FILE, _CONFIG_FILE_VARIABLE = "solver.toml", "SOLVER_CONFIG"
+
+
 def open_client() -> "SolverClient":
     """Make a client from credentials.json of the data directory in force. Raises CommandFailed, MissingCredentials."""
     from app.client import SolverClient
 
-    # The settings are slow to import, and only a file can move the directory elsewhere than the client looks.
-    has_file = Path("solver.toml").is_file() or "SOLVER_CONFIG" in os.environ
+    # Only a file can move the directory elsewhere than the client looks.
+    has_file = Path(_CONFIG_FILE).is_file() or _CONFIG_FILE_VARIABLE in os.environ
     return SolverClient(data_dir=read_settings().data_dir if has_file else None)
 
 
 def read_settings(**overrides: Any) -> "Settings":
-    """Read the settings in force. Raises CommandFailed when they are not valid."""
+    """Read the settings in force. Raises CommandFailed, with exit code 2, when they are not valid."""
     from app.config import load_settings
 
     try:
         return load_settings(**overrides)
     except ValueError as error:
-        raise CommandFailed("The settings are not valid", str(error), "`solver doctor` lists those in force") from error
+        remedy = "correct or unset it; `solver doctor` lists the settings there are"
+        raise CommandFailed("The settings are not valid", str(error), remedy, exit_code=2) from error
 
 
 def tool_settings() -> "Settings":

@@ -197,9 +197,8 @@ def _interval_of(rate: str) -> float:
 
 def refuse_unknown(instruments: Sequence[str]) -> None:
     """Refuse instruments that the synthetic market has no model of."""
-    from app.domain.synthetic import CRYPTO_PAIRS, FX_PAIRS
+    from app.domain.synthetic import ALL_INSTRUMENTS
 
-    known = [*CRYPTO_PAIRS, *FX_PAIRS]
-    unknown = [name for name in instruments if name not in known]
+    unknown = [name for name in instruments if name not in ALL_INSTRUMENTS]
     if unknown:
-        raise typer.BadParameter(f"{', '.join(unknown)} cannot be made up; there are {', '.join(known)}")
+        raise typer.BadParameter(f"{', '.join(unknown)} cannot be made up; there are {', '.join(ALL_INSTRUMENTS)}")

@@ -22,11 +22,12 @@ _DIGITS_SHOWN = 12
 class CommandFailed(Exception):
     """A failure that the user can do something about."""
 
-    def __init__(self, title: str, detail: str, remedy: str = "") -> None:
+    def __init__(self, title: str, detail: str, remedy: str = "", *, exit_code: int = 1) -> None:
         super().__init__(detail)
         self.title = title
         self.detail = detail
         self.remedy = remedy
+        self.exit_code = exit_code
 
 
 class Group(TyperGroup):
@@ -40,7 +41,7 @@ class Group(TyperGroup):
 
 
 class SolverGroup(Group):
-    """The root command: turns every foreseen failure into a few lines, or one JSON document, and exit code 1."""
+    """The root command: turns every foreseen failure into a few lines, or one JSON document, and an exit code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Note whether JSON was asked for, whichever command follows."""
@@ -62,7 +63,7 @@ class SolverGroup(Group):
             if problem is None:
                 raise
             report(problem, as_json=ctx.meta[_JSON_KEY])
-            raise typer.Exit(1) from error
+            raise typer.Exit(error.exit_code if isinstance(error, CommandFailed) else 1) from error
 
 
 def print_json(document: Any) -> None:

@@ -1,15 +1,17 @@
 """Run the service: everything on this machine, or one role of it."""
 
 import asyncio
-import contextlib
 import json
-import secrets
+import os
 import socket
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from app.cli.connecting import read_settings
 
 if TYPE_CHECKING:
     from app.config import Settings
@@ -30,10 +32,9 @@ def up(
     Data is kept in .solver/ (SOLVER_DATA_DIR); the API listens on 127.0.0.1:8080 (SOLVER_PORT). What the settings
     name by URL is used instead of being started here. Ctrl-C stops it all; so does the end of this process.
     """
-    from app.cli.settings import settings_or_exit
     from app.infra.embedded.errors import EmbeddedError
 
-    settings = settings_or_exit()
+    settings = read_settings()
     try:
         asyncio.run(_run(settings, market=market, as_json=as_json))
     except EmbeddedError as error:
@@ -44,9 +45,7 @@ def up(
 
 def api() -> None:
     """Serve the HTTP API (one process; SOLVER_DATABASE__URL names the database)."""
-    from app.cli.settings import settings_or_exit
-
-    settings = settings_or_exit()
+    settings = read_settings()
     from app import telemetry
     from app.serving import serve
 
@@ -58,14 +57,13 @@ def worker(
     stages: Annotated[list[str] | None, typer.Argument(help="intake, features, inference, solve; all if none")] = None,
 ) -> None:
     """Work on what is queued: stages, sweeper and jobs, until SIGTERM; what is under way is finished first."""
-    from app.cli.settings import settings_or_exit
-
-    settings = settings_or_exit()
+    settings = read_settings()
     from app import telemetry
     from app.bootstrap import open_services, stages_of
+    from app.domain.event import RELAY, Stage
     from app.workers.main import run_worker
 
-    known = (*settings.pipeline.stages, "relay")
+    known = (*Stage, RELAY)
     unknown = sorted(set(stages or ()) - set(known))
     if unknown:
         typer.echo(f"unknown stage {', '.join(unknown)}; there are {', '.join(known)}", err=True)
@@ -73,7 +71,7 @@ def worker(
 
     async def work() -> None:
         async with open_services(settings, "worker") as services:
-            await run_worker(services, stages_of(services), only=stages)
+            await run_worker(services, stages_of(services, only=stages), only=stages)
 
     telemetry.configure(settings.log_level)
     import uvloop
@@ -83,9 +81,7 @@ def worker(
 
 def migrate() -> None:
     """Bring the database to the newest schema (SOLVER_DATABASE__OWNER_URL, or __URL)."""
-    from app.cli.settings import settings_or_exit
-
-    settings = settings_or_exit()
+    settings = read_settings()
     from app.domain.errors import Unavailable
     from app.infra.migrations import migrate as apply
 
@@ -102,9 +98,7 @@ def migrate() -> None:
 
 def prepare(url: Annotated[str, typer.Argument(help="where the API will listen")]) -> None:
     """Migrate, and keep a key for this machine in credentials.json."""
-    from app.cli.settings import settings_or_exit
-
-    settings = settings_or_exit()
+    settings = read_settings()
     from app.bootstrap import open_services
     from app.domain.errors import Unauthenticated
     from app.infra.embedded.layout import DataDirectory
@@ -132,25 +126,25 @@ def prepare(url: Annotated[str, typer.Argument(help="where the API will listen")
 async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
     from app.infra.embedded.command import ChildSpec, http_ready
     from app.infra.embedded.layout import DataDirectory
-    from app.infra.embedded.process import LogFile
     from app.infra.embedded.supervisor import Supervisor
 
     began = time.monotonic()
     directory = DataDirectory(settings.data_dir)
-    port = settings.port or _free_port(settings.host)
+    port = _claim_port(settings.host, settings.port)
     url = f"http://{settings.host}:{port}"
     console = _Console(quiet=as_json)
     async with Supervisor(directory, on_change=console.show) as supervisor:
         environment = {
             "SOLVER_DATA_DIR": str(directory.path),
             "SOLVER_PORT": str(port),
-            "SOLVER_KEY_PEPPER": settings.key_pepper.get_secret_value() or _pepper(directory),
+            **_kernel_cache(directory),
+            "SOLVER_KEY_PEPPER": settings.key_pepper.get_secret_value() or directory.read_or_make_pepper(),
             **await _start_stores(settings, supervisor, directory),
         }
         directory.write_runtime({**environment, "SOLVER_HOST": settings.host})
         solver = [sys.executable, "-m", "app.cli"]
         await asyncio.gather(
-            _prepare(solver, url, environment, LogFile(directory.log("prepare"))),
+            _prepare(solver, url, environment),
             supervisor.start(
                 ChildSpec("api", [*solver, "api"], environment, ready=http_ready(f"{url}/health/ready", 5.0))
             ),
@@ -197,9 +191,7 @@ async def _start_stores(settings: "Settings", supervisor: "Supervisor", director
     return environment
 
 
-async def _prepare(solver: list[str], url: str, environment: dict[str, str], log: object) -> None:
-    import os
-
+async def _prepare(solver: list[str], url: str, environment: dict[str, str]) -> None:
     from app.infra.embedded.errors import EmbeddedError
 
     process = await asyncio.create_subprocess_exec(
@@ -210,19 +202,29 @@ async def _prepare(solver: list[str], url: str, environment: dict[str, str], log
         raise EmbeddedError(f"the database could not be prepared: {said.decode(errors='replace').strip()[-2000:]}")
 
 
-def _pepper(directory: "DataDirectory") -> str:
-    file = directory.path / "pepper"
-    with contextlib.suppress(FileExistsError):
-        file.touch(mode=0o600, exist_ok=False)
-        file.write_text(secrets.token_urlsafe(32))
-    return file.read_text()
+def _kernel_cache(directory: "DataDirectory") -> dict[str, str]:
+    """Let compiled kernels be kept with the data where the installation is not ours to write."""
+    import app.domain
+
+    if "NUMBA_CACHE_DIR" in os.environ or os.access(Path(app.domain.__path__[0]) / "solver", os.W_OK):
+        return {}
+    return {"NUMBA_CACHE_DIR": str(directory.path / "kernels")}
 
 
-def _free_port(host: str) -> int:
+def _claim_port(host: str, port: int) -> int:
+    from app.infra.embedded.errors import EmbeddedError
+
     with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise EmbeddedError(
+                f"{host}:{port} cannot be listened on ({reason}); choose another SOLVER_PORT"
+            ) from error
+        free: int = probe.getsockname()[1]
+        return free
 
 
 def _announce(url: str, key: str, directory: "DataDirectory", seconds: float, *, as_json: bool) -> None:

@@ -3,9 +3,8 @@
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -54,38 +53,6 @@ def aggregate(ticks: Iterable[Tick], interval_s: int = 1) -> list[Bar]:
     for tick in ticks:
         groups[tick.instrument, int(tick.at.timestamp() // interval_s)].append(tick)
     return [_bar(groups[key], key[1] * interval_s) for key in sorted(groups)]
-
-
-def merge(a: Bar, b: Bar) -> Bar:
-    """Add two bars of one interval. Associative and commutative; raises ValueError for different intervals."""
-    if (a.instrument, a.start) != (b.instrument, b.start):
-        raise ValueError(f"bars of {a.instrument} {a.start} and {b.instrument} {b.start} do not share an interval")
-    # Prices break ties of time, so that the result cannot depend on the order of arrival.
-    first_at, open_ = min((a.first_at, a.open), (b.first_at, b.open))
-    last_at, close = max((a.last_at, a.close), (b.last_at, b.close))
-    return Bar(
-        instrument=a.instrument,
-        start=a.start,
-        open=open_,
-        high=max(a.high, b.high),
-        low=min(a.low, b.low),
-        close=close,
-        volume=a.volume + b.volume,
-        notional=a.notional + b.notional,
-        count=a.count + b.count,
-        first_at=first_at,
-        last_at=last_at,
-        price_sum=a.price_sum + b.price_sum,
-    )
-
-
-def resample(bars: Iterable[Bar], interval_s: int) -> list[Bar]:
-    """Add bars up to longer ones, ordered by instrument and start."""
-    groups: defaultdict[tuple[str, datetime], list[Bar]] = defaultdict(list)
-    for bar in bars:
-        start = _moment(bar.start.timestamp() // interval_s * interval_s)
-        groups[bar.instrument, start].append(replace(bar, start=start))
-    return [reduce(merge, sorted(groups[key], key=lambda bar: bar.first_at)) for key in sorted(groups)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -14,6 +14,8 @@ SCHEMA_VERSION = 1
 
 
 class EventType(StrEnum):
+    """What can happen to a route; `{name}.{payload}`."""
+
     ROUTE_REQUESTED = "route_request.trade_route"
     DATA_GENERATED = "route_data.generation_ok"
     DATA_INSERTED = "route_data.insertion_ok"
@@ -36,6 +38,8 @@ class EventType(StrEnum):
 
 
 class Stage(StrEnum):
+    """The steps of the pipeline, in their order."""
+
     INTAKE = "intake"
     FEATURES = "features"
     INFERENCE = "inference"
@@ -100,10 +104,10 @@ class Event:
         return document
 
 
-def route_id_of(source: str, event_id: str, at_ms: int) -> UUID:
-    """Derive the id of a route from the event that requests it: the same event, the same route."""
+def route_id_of(source: str, event_id: str) -> UUID:
+    """Derive the id of a route from the event that requests it: the same event, the same route, whenever it comes."""
     digest = hashlib.sha256(f"{source}\0{event_id}".encode()).digest()
-    number = (at_ms & ((1 << 48) - 1)) << 80 | int.from_bytes(digest[:10], "big")
+    number = int.from_bytes(digest[:16], "big")
     number = number & ~(0xF << 76) | 0x7 << 76
     number = number & ~(0x3 << 62) | 0x2 << 62
     return UUID(int=number)

@@ -11,6 +11,8 @@ from app.domain.values import Amount, Asset, MarketId, Venue
 
 
 class MarketStatus(StrEnum):
+    """Whether a market can be traded on now."""
+
     TRADING = "trading"
     HALTED = "halted"
 
@@ -51,6 +53,7 @@ class OrderBook(MarketBase):
 
     @cached_property
     def assets(self) -> tuple[Asset, ...]:
+        """Base, then quote."""
         return (self.base, self.quote)
 
 
@@ -62,6 +65,7 @@ class ReservePool(MarketBase):
 
     @cached_property
     def assets(self) -> tuple[Asset, ...]:
+        """Every asset held in reserve."""
         return tuple(self.reserves)
 
 
@@ -105,6 +109,7 @@ class Concentrated(MarketBase):
 
     @cached_property
     def assets(self) -> tuple[Asset, ...]:
+        """Both assets, in the order the price is stated in."""
         return (self.asset0, self.asset1)
 
 
@@ -120,6 +125,7 @@ class Rfq(MarketBase):
 
     @cached_property
     def assets(self) -> tuple[Asset, ...]:
+        """What the maker gives, then what it takes."""
         return (self.gives, self.takes)
 
 

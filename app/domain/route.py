@@ -4,6 +4,8 @@ from enum import StrEnum
 
 
 class RouteStatus(StrEnum):
+    """Where a route stands, as programs see it."""
+
     REQUESTED = "requested"
     DATA_READY = "data_ready"
     FEATURES_READY = "features_ready"
@@ -31,6 +33,7 @@ TERMINAL = frozenset(
 PENDING = frozenset(
     {RouteStatus.REQUESTED, RouteStatus.DATA_READY, RouteStatus.FEATURES_READY, RouteStatus.INFERENCE_READY}
 )
+LIVE = frozenset({RouteStatus.READY, RouteStatus.EXECUTING})
 SETTLED = TERMINAL | {RouteStatus.READY}
 
 _STOPPED = {RouteStatus.CANCELLED, RouteStatus.FAILED, RouteStatus.EXPIRED}

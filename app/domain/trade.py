@@ -11,11 +11,15 @@ T = TypeVar("T")
 
 
 class Side(StrEnum):
+    """Whether the base is bought or sold."""
+
     BUY = "buy"
     SELL = "sell"
 
 
 class ScheduleKind(StrEnum):
+    """The rule that cuts a trade into slices."""
+
     IMMEDIATE = "immediate"
     TWAP = "twap"
     VWAP = "vwap"

@@ -4,13 +4,10 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NewType
-from uuid import UUID
 
 Asset = NewType("Asset", str)
 MarketId = NewType("MarketId", str)
 Venue = NewType("Venue", str)
-Program = NewType("Program", str)
-RouteId = NewType("RouteId", UUID)
 
 DEFAULT_DECIMALS = 18
 DECIMAL_PATTERN = r"^-?\d+(\.\d+)?([eE][+-]?\d+)?$"
@@ -30,7 +27,7 @@ class Instrument:
     @classmethod
     def parse(cls, text: str) -> "Instrument":
         """Read `BTC-USD`. Raises ValueError when the text is no instrument."""
-        if not _INSTRUMENT.match(text):
+        if not _INSTRUMENT.fullmatch(text):
             raise ValueError(f"{text!r} is not an instrument; write it as BASE-QUOTE, for example BTC-USD")
         base, quote = text.split("-")
         if base == quote:

@@ -64,19 +64,14 @@ class RedisLink:
         self._slots = asyncio.Semaphore(max_connections)
         self._timeout_s = timeout_s
         self._retry_s = retry_s
-        self._present = asyncio.Event()
-        self._present.set()
+        self._is_present = True
         self._probe: asyncio.Task[None] | None = None
         self._closed = False
 
     @property
     def available(self) -> bool:
         """Whether the last command found Redis."""
-        return self._present.is_set()
-
-    async def until_available(self) -> None:
-        """Wait for Redis to answer again."""
-        await self._present.wait()
+        return self._is_present
 
     async def run(self, *command: str | bytes | int) -> Any:
         """Run one command. Raises Unavailable when Redis is away, ResponseError when it refuses."""
@@ -116,7 +111,7 @@ class RedisLink:
     def _refuse_when_away(self) -> None:
         if self._closed:
             raise Unavailable("the link to Redis is closed")
-        if not self._present.is_set():
+        if not self._is_present:
             raise Unavailable("Redis is away")
 
     async def _attempt(self, *command: str | bytes | int) -> Any:
@@ -142,19 +137,19 @@ class RedisLink:
         return self._factory.connection_class(**self._factory.connection_kwargs)
 
     async def _lose(self) -> None:
-        self._present.clear()
+        self._is_present = False
         if not self._closed and (self._probe is None or self._probe.done()):
             self._probe = asyncio.create_task(self._probe_until_back())
         await self._drop_idle()
 
     async def _probe_until_back(self) -> None:
-        while not self._present.is_set():
+        while not self._is_present:
             await asyncio.sleep(self._retry_s)
             try:
                 await self._attempt("PING")
             except (RedisError, OSError):
                 continue
-            self._present.set()
+            self._is_present = True
 
     async def _drop_idle(self) -> None:
         dropped, self._idle = self._idle, []

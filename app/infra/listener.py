@@ -4,6 +4,10 @@ import asyncio
 import contextlib
 from collections import defaultdict
 
+import asyncpg
+
+from app import telemetry
+from app.domain.errors import Unavailable
 from app.infra.db import Database
 from app.infra.repositories.deliveries import WORK_CHANNEL
 from app.infra.repositories.markets import MARKET_CHANNEL
@@ -49,8 +53,12 @@ class Listener:
     async def _listen(self) -> None:
         while True:
             # Whatever ends one connection, only another one brings the wake-ups back.
-            with contextlib.suppress(Exception):
+            try:
                 await self._follow()
+            except (Unavailable, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                telemetry.part_away("notifications", str(error))
+            except Exception as error:
+                telemetry.unexpected_error("listener", error)
             await asyncio.sleep(_RETRY_S)
 
     async def _follow(self) -> None:

@@ -115,11 +115,15 @@ class OnnxPredictor:
         loaded = self._sessions.get(name) or self._load(name)
         return _run(*loaded, rows)
 
-    def warm(self) -> None:
-        """Load every model now; raises ModelRefused for the first that is not what was registered."""
+    def warm(self) -> dict[str, str]:
+        """Load every model now; answers why those were refused that are not what was registered."""
+        refused = {}
         for name in self._infos:
-            if name not in self._sessions:
+            try:
                 self._load(name)
+            except ModelRefused as error:
+                refused[name] = error.detail
+        return refused
 
     def install(self, info: ModelInfo, content: bytes) -> None:
         """Serve another version from now on; on ModelRefused the present one keeps serving."""

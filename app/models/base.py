@@ -28,6 +28,7 @@ class TransactionId(UserDefinedType[int]):
     cache_ok = True
 
     def get_col_spec(self, **_: Any) -> str:
+        """Name the type as DDL does."""
         return "xid8"
 
 

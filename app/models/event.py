@@ -6,6 +6,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Sequence,
     SmallInteger,
     Table,
     UniqueConstraint,
@@ -23,6 +24,8 @@ from app.models.base import (
     time_column,
     uuid_column,
 )
+
+event_positions = Sequence("event_position", schema=LAKE, metadata=metadata, cache=100)
 
 event = Table(
     "event",

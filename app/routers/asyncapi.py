@@ -1,16 +1,16 @@
 """The AsyncAPI document: the WebSocket, and the topics with their events."""
 
 from functools import cache
-from importlib import resources
 from typing import Any
 
 import orjson
 
 from app.domain.event import SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.services.event_check import event_schemas
 from app.telemetry import Level
 
-_SOCKET_CHANNELS = ("routes", "quotes", "prices", "forecasts", "events")
-_FRAMES = ("subscribed", "unsubscribed", "snapshot", "update", "heartbeat", "pong", "error", "closing")
+_SOCKET_CHANNELS = ("routes",)
+_FRAMES = ("subscribed", "snapshot", "update", "heartbeat", "error", "closing")
 
 
 @cache
@@ -83,9 +83,7 @@ def _operation(action: str, channel: str, message: str, summary: str) -> dict[st
 
 
 def _payload_schemas() -> dict[str, Any]:
-    folder = resources.files("app.services").joinpath("event_schemas")
-    files = sorted((file for file in folder.iterdir() if file.name.endswith(".json")), key=lambda file: file.name)
-    return {file.name.removesuffix(".json").replace(".", "_"): orjson.loads(file.read_bytes()) for file in files}
+    return {f"{name.split(':')[3]}_{name.split(':')[4]}": schema for name, schema in sorted(event_schemas().items())}
 
 
 def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
@@ -132,8 +130,6 @@ _REQUEST: dict[str, Any] = {
                 "seq": {"type": "object", "additionalProperties": {"type": "integer"}},
             },
         },
-        "trade": {"type": "object", "description": "of `quotes`: as in POST /v1/quotes"},
-        "min_improvement_bps": {"type": "number"},
     },
     "examples": [
         {"op": "subscribe", "channel": "routes", "route_ids": ["01890a5d-ac96-774b-bcce-b302099a8057"]},

@@ -67,7 +67,6 @@ AnyProgram = Annotated[Identity, Depends(identity)]
 Trader = Annotated[Identity, Depends(require(Scope.TRADE))]
 MarketWriter = Annotated[Identity, Depends(require(Scope.MARKET))]
 Trainer = Annotated[Identity, Depends(require(Scope.TRAIN))]
-Administrator = Annotated[Identity, Depends(require(Scope.ADMIN))]
 
 
 async def body(request: Request, model: type[ModelT]) -> tuple[ModelT, Any]:

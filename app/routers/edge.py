@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from importlib.metadata import version
 
 from fastapi import APIRouter, FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -17,7 +18,7 @@ from app.routers.asyncapi import asyncapi_document
 from app.services.container import Services
 
 PREFIX = "/v1"
-VERSION = "0.1.0"
+VERSION = version("solver-api")
 
 ServicesFactory = Callable[[Settings], AbstractAsyncContextManager[Services]]
 
@@ -33,7 +34,7 @@ def assemble(settings: Settings, services_factory: ServicesFactory, routers: Seq
         async with services_factory(settings) as services:
             app.state.services = services
             yield
-            app.state.draining.set()
+            draining.set()
 
     draining = asyncio.Event()
     app = FastAPI(
@@ -47,6 +48,7 @@ def assemble(settings: Settings, services_factory: ServicesFactory, routers: Seq
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.draining = draining
+    app.state.sockets = 0
     app.add_middleware(middleware.Edge, draining=draining)
     errors.install(app)
     openapi.install(app)

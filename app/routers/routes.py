@@ -10,8 +10,10 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from app.domain.errors import FieldError, Invalid
 from app.domain.route import SETTLED, RouteStatus
 from app.routers.answers import Json
-from app.routers.deps import Trader, body, services
+from app.routers.deps import Trader, body, require, services
+from app.routers.lean import LeanRoute, documented_header
 from app.routers.openapi import documented_body
+from app.services.access import Scope
 from app.services.routing import RouteFilter, RouteRequest
 from app.services.routing.reading import RouteView
 from app.services.schemas.base import LABEL_PATTERN
@@ -21,30 +23,22 @@ from app.services.schemas.trade import TradeIn
 router = APIRouter(prefix="/routes", tags=["routes"])
 
 MAX_WAIT_S = 30.0
+_trader = require(Scope.TRADE)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
 
 
-@router.post(
-    "",
-    status_code=202,
-    summary="Request a route",
-    openapi_extra=documented_body(TradeIn),
-    responses={201: {"description": "settled within the wait"}},
-)
-async def request_route(
-    request: Request,
-    trader: Trader,
-    idempotency_key: Annotated[str | None, Header(description="any 1 to 255 visible characters; kept 24 h")] = None,
-    prefer: Annotated[str | None, Header(description="`wait=N`: answer once settled, within N ≤ 30 s")] = None,
-) -> Response:
+async def request_route(request: Request) -> Response:
     """Store the trade and answer 202; with `Prefer: wait=N` answer 201 once the route is ready or ended."""
+    trader = await _trader(request)
+    headers = request.headers
+    idempotency_key = headers.get("idempotency-key")
     if idempotency_key is not None and not _KEY.match(idempotency_key):
         raise Invalid(
             "the Idempotency-Key is not valid",
             (FieldError("/headers/Idempotency-Key", "must be 1 to 255 visible ASCII characters"),),
         )
-    wait_s = _wait_of(prefer)
+    wait_s = _wait_of(headers.get("prefer"))
     trade, parsed = await body(request, TradeIn)
     accepted = await services(request).acceptor.accept(
         RouteRequest(
@@ -55,14 +49,32 @@ async def request_route(
             traceparent=request.scope["state"].get("traceparent"),
         )
     )
-    headers = {"Location": f"/v1/routes/{accepted.route_id}"}
+    answered = {"Location": f"/v1/routes/{accepted.route_id}"}
     if wait_s is None:
-        return Response(accepted.response, 202, headers, "application/json")
-    headers["Preference-Applied"] = f"wait={wait_s:g}"
+        return Response(accepted.response, 202, answered, "application/json")
+    answered["Preference-Applied"] = f"wait={wait_s:g}"
     settled = await services(request).streaming.wait_settled(accepted.route_id, timeout_s=wait_s)
     if settled is None:
-        return Response(accepted.response, 202, headers, "application/json")
-    return Json(settled.document, 201, {**headers, "ETag": settled.etag})
+        return Response(accepted.response, 202, answered, "application/json")
+    return Json(settled.document, 201, {**answered, "ETag": settled.etag})
+
+
+router.add_api_route(
+    "",
+    request_route,
+    methods=["POST"],
+    status_code=202,
+    summary="Request a route",
+    openapi_extra={
+        **documented_body(TradeIn),
+        "parameters": [
+            documented_header("Idempotency-Key", "any 1 to 255 visible characters; kept 24 h"),
+            documented_header("Prefer", "`wait=N`: answer once settled, within N ≤ 30 s"),
+        ],
+    },
+    responses={201: {"description": "settled within the wait"}},
+    route_class_override=LeanRoute,
+)
 
 
 @router.get("", summary="List routes, newest first")

@@ -13,7 +13,12 @@ CLOSE_CODES = {
     "unavailable": 1013,
     "unauthenticated": 4401,
     "slow_consumer": 4408,
+    "forbidden": 4403,
+    "try_again_later": 1013,
 }
+UNBLOCK = "solver.unblock"
+"""Name of the server extension that lets a message through to a client that does not read."""
+
 _HEARTBEAT_S = 1.0
 _CLOSE_WITHIN_S = 2.0
 _STALLED_S = 8.0
@@ -51,14 +56,14 @@ class Outbox:
             self._room.clear()
         self._ready.set()
 
-    async def finish(self, message: dict[str, Any], code: str) -> None:
+    def finish(self, message: dict[str, Any], code: str) -> None:
         """Send a last message and close."""
         self.put(message)
         if self._ending is None:
             self._ending = (code, str(message.get("reason") or message.get("detail") or code))
             self._ready.set()
 
-    async def fall_behind(self) -> None:
+    def fall_behind(self) -> None:
         """Close a socket that cannot keep up."""
         self._end("slow_consumer", "the client reads too slowly; reconnect and resume")
 
@@ -93,9 +98,14 @@ class Outbox:
                     self._end("slow_consumer", "the client stopped reading; reconnect and resume")
                     return
 
-    async def close(self) -> None:
-        """Close the socket with the code of what ended it."""
+    async def close(self) -> tuple[int, str]:
+        """Close the socket with the code of what ended it; answers code and reason."""
         code, reason = self._ending or ("going_away", "")
+        unblock = self._websocket.scope.get("extensions", {}).get(UNBLOCK)
+        if unblock is not None:
+            # The close frame must not wait for a client that takes nothing: it follows what is under way.
+            unblock["call"]()
         with contextlib.suppress(Exception):
             async with asyncio.timeout(_CLOSE_WITHIN_S):
                 await self._websocket.close(CLOSE_CODES[code], reason[:120])
+        return CLOSE_CODES[code], reason

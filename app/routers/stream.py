@@ -8,10 +8,11 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 
-from app.domain.errors import SolverError, Unauthenticated, Unavailable
+from app import telemetry
+from app.domain.errors import Forbidden, SolverError, Unavailable
 from app.domain.event import Cursor
 from app.routers.socket import CLOSE_CODES, Outbox
-from app.services.access import Identity
+from app.services.access import Identity, Scope
 from app.services.container import Services
 from app.services.streaming import Update
 from app.services.subscription import Beginning, RouteSubscription
@@ -31,6 +32,12 @@ async def stream(websocket: WebSocket) -> None:
     """Serve one socket until it closes, its key dies, it falls behind or the service drains."""
     services: Services = websocket.app.state.services
     await websocket.accept()
+    state = websocket.app.state
+    if state.sockets >= services.settings.limits.sockets:
+        await websocket.close(CLOSE_CODES["try_again_later"], "too many sockets are open here; try again later")
+        return
+    state.sockets += 1
+    telemetry.socket_opened()
     outbox = Outbox(websocket, limit_bytes=services.settings.limits.socket_queue_bytes)
     session = Session(services, outbox)
     scheme, _, token = websocket.headers.get("authorization", "").partition(" ")
@@ -50,12 +57,13 @@ async def stream(websocket: WebSocket) -> None:
         for task in (*tasks, drain):
             task.cancel()
         await asyncio.gather(*tasks, drain, return_exceptions=True)
-        await outbox.close()
+        state.sockets -= 1
+        telemetry.socket_closed(*await outbox.close())
 
 
 async def _drain(websocket: WebSocket, outbox: Outbox) -> None:
     await websocket.app.state.draining.wait()
-    await outbox.finish({"type": "closing", "reason": "the service is shutting down; reconnect"}, "going_away")
+    outbox.finish({"type": "closing", "reason": "the service is shutting down; reconnect"}, "going_away")
 
 
 async def _read(websocket: WebSocket, session: "Session", token: str) -> None:
@@ -87,14 +95,16 @@ class Session:
         """Accept a key, or say why not and close."""
         try:
             identity = await self._services.access.authenticate(token)
-            if not identity.allows("trade"):
-                raise Unauthenticated("this key lacks the scope trade, which streams need")
+            identity.require(Scope.TRADE)
         except Unavailable as error:
             if self._identity is None:
-                await self._outbox.finish(_error("unavailable", error.detail), "unavailable")
+                self._outbox.finish(_error("unavailable", error.detail), "unavailable")
+            return
+        except Forbidden as error:
+            self._outbox.finish(_error(error.code, error.detail), "forbidden")
             return
         except SolverError as error:
-            await self._outbox.finish(_error("unauthenticated", error.detail), "unauthenticated")
+            self._outbox.finish(_error("unauthenticated", error.detail), "unauthenticated")
             return
         if self._identity is not None and self._identity.program != identity.program:
             self._refuse("already-authenticated", f"this socket is {self._identity.program}'s; open another one")
@@ -110,7 +120,7 @@ class Session:
             if self._identity is not None:
                 await self.authenticate(self._token)
             elif patience_s <= 0:
-                await self._outbox.finish(
+                self._outbox.finish(
                     _error("unauthenticated", f"no key within {_AUTHENTICATE_WITHIN_S:.0f} s"), "unauthenticated"
                 )
 
@@ -128,7 +138,7 @@ class Session:
             await self._dispatch(message)
         except Unavailable as error:
             # A subscription begun in part cannot be told from a whole one: the client resumes on a new socket.
-            await self._outbox.finish(_error("unavailable", error.detail), "unavailable")
+            self._outbox.finish(_error("unavailable", error.detail), "unavailable")
         except SolverError as error:
             self._refuse(error.code, error.detail)
 
@@ -155,6 +165,7 @@ class Session:
         if len(self._subscriptions) >= _MAX_SUBSCRIPTIONS:
             self._refuse("too-many-subscriptions", f"a socket holds {_MAX_SUBSCRIPTIONS} subscriptions at most")
             return
+        await self._services.access.spend(identity)
         self._count += 1
         watch = Watch(f"s{self._count}", self._services, identity.program, self._arrived)
         self._subscriptions[watch.name] = watch
@@ -243,7 +254,7 @@ class Session:
                 if watch.epoch is None:
                     continue
                 if watch.has_overflown:
-                    await self._outbox.fall_behind()
+                    self._outbox.fall_behind()
                     return
                 await self._pass_on(watch, watch.epoch)
 

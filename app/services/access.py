@@ -6,6 +6,7 @@ import hmac
 import secrets
 import time
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +25,8 @@ from app.services.ports import Clock, Limiter
 RATE_WINDOW_S = 60
 RECHECK_S = 2.0
 MAX_LIVE_KEYS = 2
-_REMEMBERED = 10_000
+LIVE_REMEMBERED = 10_000
+REFUSED_REMEMBERED = 1_000
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ID_LENGTH, _SECRET_LENGTH, _CHECKSUM_LENGTH = 8, 26, 6
 _KEY_LENGTH = len("sk__") + _ID_LENGTH + _SECRET_LENGTH + _CHECKSUM_LENGTH
@@ -47,7 +49,6 @@ class Identity:
     program: str
     scopes: frozenset[str]
     unlimited: bool
-    key_id: UUID
     expires_at: datetime | None = None
 
     def allows(self, scope: str) -> bool:
@@ -77,6 +78,27 @@ class _Known:
     checked_at: float
 
 
+class _Memory:
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: OrderedDict[str, _Known] = OrderedDict()
+
+    def get(self, token: str) -> _Known | None:
+        return self._entries.get(token)
+
+    def keep(self, token: str, known: _Known) -> None:
+        self._entries[token] = known
+        self._entries.move_to_end(token)
+        if len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+
+    def forget(self, token: str) -> None:
+        self._entries.pop(token, None)
+
+    def clear(self) -> None:
+        self._entries.clear()
+
+
 class Access:
     """Checks keys against Postgres, remembering each answer for at most two seconds."""
 
@@ -89,6 +111,8 @@ class Access:
         pepper: str,
         requests_per_minute: int,
         monotonic_s: Callable[[], float] = time.monotonic,
+        live_remembered: int = LIVE_REMEMBERED,
+        refused_remembered: int = REFUSED_REMEMBERED,
     ) -> None:
         self._database = database
         self._limiter = limiter
@@ -96,13 +120,15 @@ class Access:
         self._pepper = pepper.encode()
         self._requests_per_minute = requests_per_minute
         self._monotonic_s = monotonic_s
-        self._known: dict[str, _Known] = {}
+        # Apart, because anybody can make up as many keys of the right form as they like.
+        self._live = _Memory(live_remembered)
+        self._refused = _Memory(refused_remembered)
         self._programs: dict[str, float] = {}
         self._checks: dict[str, asyncio.Task[_Known]] = {}
 
     async def authenticate(self, token: str) -> Identity:
         """Find the program behind a key. Raises Unauthenticated, Unavailable."""
-        known = self._known.get(token)
+        known = self._live.get(token) or self._refused.get(token)
         if known is None or self._monotonic_s() - known.checked_at > RECHECK_S:
             if not is_well_formed(token):
                 raise Unauthenticated(f"this is not a key of this service; {_REMEDY}")
@@ -189,7 +215,7 @@ class Access:
             row = await keys.revoke(connection, key_id)
         if row is None:
             raise NotFound(f"there is no key {key_id}; `solver keys list` shows those there are")
-        self._known.clear()
+        self._live.clear()
         self._programs.clear()
         telemetry.key_revoked(row.program, row.prefix)
         return row
@@ -211,9 +237,10 @@ class Access:
         # Every caller may have gone; the error was theirs.
         if done.cancelled() or done.exception() is not None:
             return
-        if len(self._known) >= _REMEMBERED:
-            self._known.clear()
-        self._known[token] = done.result()
+        known = done.result()
+        kept, other = (self._refused, self._live) if known.identity is None else (self._live, self._refused)
+        other.forget(token)
+        kept.keep(token, known)
 
     async def _check(self, token: str) -> _Known:
         checked_at = self._monotonic_s()
@@ -225,7 +252,7 @@ class Access:
             return _Known(None, "this key was revoked", checked_at)
         if not row.is_live:
             return _Known(None, "this key has expired", checked_at)
-        identity = Identity(row.program, frozenset(row.scopes), row.unlimited, row.id, row.expires_at)
+        identity = Identity(row.program, frozenset(row.scopes), row.unlimited, row.expires_at)
         return _Known(identity, "", checked_at)
 
     def _digest(self, key: str) -> bytes:

@@ -10,9 +10,9 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from app.domain.features.catalog import catalog_document
+from app.infra.onnx import BUNDLED, MANIFEST
 from app.models import metadata
 
-_MANIFEST = Path(__file__).parents[1] / "infra" / "bundled" / "manifest.json"
 _DIALECT: PGDialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
@@ -26,7 +26,7 @@ def data_catalog() -> dict[str, Any]:
 
 def models_catalog() -> dict[str, Any]:
     """Describe every model that is bundled, as its manifest does."""
-    manifest: dict[str, Any] = json.loads(_MANIFEST.read_text())
+    manifest: dict[str, Any] = json.loads((BUNDLED / MANIFEST).read_text())
     return manifest
 
 

@@ -114,7 +114,7 @@ def route_document(row: dict[str, Any]) -> dict[str, Any]:
         "created_at": timestamp(row["created_at"]),
         "updated_at": timestamp(row["updated_at"]),
         "expires_at": timestamp(row["expires_at"]) if row["expires_at"] else None,
-        "snapshot_id": str(row["snapshot_id"]),
+        "snapshot_id": str(row["solved_on"] or row["snapshot_id"]),
         "solution": fragment(row["solution"]),
         "forecast": fragment(row["forecast"]),
         "timings_ms": fragment(row["timings"]),

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import orjson
 
+from app import telemetry
 from app.domain.errors import Conflict, FieldError, Invalid
 from app.domain.event import EventType
 from app.domain.route import PENDING, TERMINAL, RouteStatus
@@ -54,7 +55,9 @@ class Feedback:
                 return FillReceipt(_receipt(fill, state.status, before[1], sent, received), is_new=False)
             if state.status in PENDING:
                 raise Conflict(f"route {route_id} is {state.status}: nothing can be filled before it is ready")
-            return await self._store(connection, state, fill, document)
+            receipt = await self._store(connection, state, fill, document)
+        telemetry.fill_reported(str(route_id), late=receipt.document["late"])
+        return receipt
 
     async def _store(self, connection: Connection, state: RouteState, fill: FillIn, document: str) -> FillReceipt:
         trade = TradeIn.model_validate(state.trade).to_domain()

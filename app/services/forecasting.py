@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from app import telemetry
 from app.domain.bars import Bars, FloatArray
 from app.domain.errors import ModelRefused
 from app.domain.forecast import (
@@ -41,8 +41,6 @@ Answer = tuple[float, float] | str
 """What a model said and how far its input was from its training (1 is the limit), or why it said nothing."""
 
 Infos = tuple[ModelInfo | None, ...]
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +120,11 @@ class Forecaster:
             reach = outputs[:, 1] if outputs.shape[1] > 1 else np.zeros(len(rows))
             return [(float(value), float(far)) for value, far in zip(outputs[:, 0], reach, strict=True)]
         except ModelRefused as error:
-            _log.warning("model refused: %s", error.detail)
+            telemetry.model_refused(name, error.detail)
             return [MODEL_REFUSED] * len(rows)
-        except Exception:
+        except Exception as error:
             # A forecast improves a route; its absence must never cost one.
-            _log.exception("model failed: %s version %d", name, info.version)
+            telemetry.unexpected_error(f"model {name} version {info.version}", error)
             return [MODEL_ERROR] * len(rows)
 
     async def _cached(
@@ -156,6 +154,7 @@ def _conclude(subject: Subject, infos: Infos, answers: dict[ModelName, Answer]) 
         else:
             outputs[name] = baseline(name, subject.bars, subject.vector)
             models.append(ServedModel(name, 0, "baseline", reason))
+            telemetry.baseline_served(name, reason or MODEL_ERROR)
     return assemble(subject.bars, subject.bar_time, outputs, tuple(models))
 
 

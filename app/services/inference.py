@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import orjson
 
+from app.domain.bars import FloatArray
 from app.domain.event import EventType, Stage
+from app.domain.features.catalog import MARKET_NAMES, schema_hash
 from app.domain.forecast import document, for_trade
 from app.domain.route import RouteStatus
 from app.services.forecasting import Forecaster, Subject
@@ -31,7 +33,7 @@ class InferenceWork:
         trades = [TradeIn.model_validate_json(row["trade"]) for row in rows]
         histories = await self._prices.bars_many(sorted({trade.instrument for trade in trades}))
         subjects = [
-            Subject(histories[trade.instrument], np.asarray(row["market"], dtype=float), row["event_at"])
+            Subject(histories[trade.instrument], _vector(row), row["event_at"])
             for row, trade in zip(rows, trades, strict=True)
         ]
         forecasts = await self._forecaster.forecast_many(subjects)
@@ -48,3 +50,10 @@ class InferenceWork:
                 )
             )
         return results
+
+
+def _vector(row: Mapping[str, Any]) -> FloatArray:
+    if row["schema_hash"] == schema_hash():
+        return np.asarray(row["market"], dtype=float)
+    # Stored by another version of the features: unknown to these models, so the baselines serve.
+    return np.full(len(MARKET_NAMES), np.nan)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from app import telemetry
@@ -58,7 +57,7 @@ class Intake:
         if document.get("client_order_id") is None:
             document["client_order_id"] = data.get("client_order_id")
         request = RouteRequest(program=data["program"], trade=read_trade(document), traceparent=_trace_of(event))
-        route_id = route_id_of(event["source"], event["id"], _milliseconds(event))
+        route_id = route_id_of(event["source"], event["id"])
         await self._acceptor.accept_event(request, claim, route_id=route_id)
 
     async def _refuse(self, claim: Claim, error: SolverError) -> None:
@@ -78,13 +77,3 @@ class Intake:
 def _trace_of(event: dict[str, Any]) -> str | None:
     trace = event.get("traceparent")
     return trace if isinstance(trace, str) and _TRACE.fullmatch(trace) else None
-
-
-def _milliseconds(event: dict[str, Any]) -> int:
-    try:
-        moment = datetime.fromisoformat(str(event.get("time", "")).replace("Z", "+00:00"))
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return max(0, int(moment.timestamp() * 1e3))
-    except (ValueError, OverflowError):
-        return 0

@@ -19,7 +19,6 @@ from app.services.documents import fragment, timestamp
 from app.services.schemas.jobs import JobIn
 from app.services.schemas.trade import field_errors
 
-STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 _RETRY_S = 0.5
 
 

@@ -87,6 +87,7 @@ class LogSink:
     async def _run(self) -> None:
         while True:
             await asyncio.sleep(self._flush_s)
+            telemetry.flush()
             try:
                 await self.flush()
             except Exception as error:
@@ -97,9 +98,24 @@ class LogSink:
                 telemetry.unexpected_error("log_sink", error)
 
 
-def _row(record: LogRecord) -> logs.LogRow:
+def log_document(record: LogRecord) -> bytes:
+    """Write a record as JSON, for a topic."""
+    return orjson.dumps(
+        {
+            "at": record.at,
+            "level": record.level.name,
+            "event": record.event,
+            "fields": orjson.Fragment(_fields(record)),
+        }
+    )
+
+
+def _fields(record: LogRecord) -> bytes:
     try:
-        fields = orjson.dumps(record.fields, default=str, option=orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(record.fields, default=str, option=orjson.OPT_NON_STR_KEYS)
     except TypeError:
-        fields = orjson.dumps({"unwritable": repr(record.fields)})
-    return record.at, record.level.name, record.event.replace("\0", ""), fields.decode()
+        return orjson.dumps({"unwritable": repr(record.fields)})
+
+
+def _row(record: LogRecord) -> logs.LogRow:
+    return record.at, record.level.name, record.event.replace("\0", ""), _fields(record).decode()

@@ -20,7 +20,7 @@ from app.domain.features.catalog import schema_hash
 from app.domain.features.vectors import market_vector, request_vector
 from app.domain.forecast import document, for_trade
 from app.domain.market import OrderBook
-from app.domain.synthetic import CRYPTO_PAIRS, FX_PAIRS, SyntheticMarket
+from app.domain.synthetic import ALL_INSTRUMENTS, SyntheticMarket
 from app.domain.trade import Trade
 from app.infra.db import Database
 from app.infra.repositories import manual as repository
@@ -34,7 +34,6 @@ from app.services.schemas.prices import MAX_PRICES, PriceIn
 from app.services.schemas.trade import field_errors, read_trade
 
 MANUAL_SOURCE = "manual"
-MADE_UP = (*CRYPTO_PAIRS, *FX_PAIRS)
 _BAR_TIMES = ("start", "first_at", "last_at")
 _CHUNK = 500
 _MAX_ERRORS = 20
@@ -267,7 +266,7 @@ class Invention:
 
     async def _history(self, instrument: str, seed: int) -> tuple[Bars, list[OrderBook]]:
         bars = await self._prices.bars(instrument)
-        if instrument not in MADE_UP:
+        if instrument not in ALL_INSTRUMENTS:
             return bars, []
         market = _market(instrument, self._clock.now() - timedelta(seconds=WINDOW), seed)
         ticks = market.history(WINDOW)
@@ -276,8 +275,8 @@ class Invention:
 
 
 def _market(instrument: str, start: datetime, seed: int) -> SyntheticMarket:
-    if instrument not in MADE_UP:
-        raise Invalid(f"{instrument} cannot be made up; there are {', '.join(MADE_UP)}")
+    if instrument not in ALL_INSTRUMENTS:
+        raise Invalid(f"{instrument} cannot be made up; there are {', '.join(ALL_INSTRUMENTS)}")
     return SyntheticMarket(seed, start=start, instruments=[instrument])
 
 

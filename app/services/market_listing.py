@@ -107,7 +107,7 @@ class Listing:
         """Say whether a market trades an instrument, in either direction."""
         await self._state.fresh()
         try:
-            return bool(self._state.snapshot(Instrument.parse(instrument)).markets)
+            return self._state.trades(Instrument.parse(instrument))
         except ValueError:
             return False
 

@@ -77,6 +77,11 @@ class MarketState:
         """The latest states by market id."""
         return self._markets
 
+    @property
+    def revision(self) -> int:
+        """The newest change seen."""
+        return self._revision
+
     async def fresh(self) -> None:
         """Catch up with everything that was acknowledged before this call. Raises Unavailable."""
         # A check that is under way may have read before the caller's write, so callers share the one after it.
@@ -126,6 +131,10 @@ class MarketState:
         """Say whether any market trades an asset."""
         return self._known_assets.get(asset, 0) > 0
 
+    def trades(self, instrument: Instrument) -> bool:
+        """Say whether any market trades an instrument."""
+        return bool(self._by_pair.get(frozenset({instrument.base, instrument.quote})))
+
     def snapshot(self, instrument: Instrument) -> Snapshot:
         """Take the present state of the markets that trade an instrument."""
         pair = frozenset({instrument.base, instrument.quote})
@@ -139,7 +148,8 @@ class MarketState:
                 decimals={asset: self._decimals[asset] for asset in pair if asset in self._decimals},
                 prepared=tuple(each.prepared for each in live if each.prepared is not None),
             )
-            self._snapshots[pair] = snapshot
+            if live:
+                self._snapshots[pair] = snapshot
         return snapshot
 
 
@@ -167,12 +177,16 @@ class SnapshotReader:
             if stored is None:
                 raise LookupError(f"snapshot {identifier} is not in the lake")
             wanted = [(name, revision) for name, revision in orjson.loads(stored[0])]
-            missing = [key for key in wanted if key not in self._markets]
+            held = {key: self._markets[key] for key in wanted if key in self._markets}
+            missing = [key for key in wanted if key not in held]
             documents = await repository.revisions(connection, missing) if missing else {}
         for key, document in documents.items():
             market = read_market(document)
-            self._markets[key] = (market, prepare(market))
-        entries = [self._markets[key] for key in wanted]
+            held[key] = (market, prepare(market))
+        for key, entry in held.items():
+            self._markets[key] = entry
+            self._markets.move_to_end(key)
+        entries = [held[key] for key in wanted]
         snapshot = (
             [market for market, _ in entries],
             tuple(prepared for _, prepared in entries if prepared is not None),

@@ -16,14 +16,16 @@ from app.domain.model import ModelInfo
 class Clock(Protocol):
     """The time of day, in UTC."""
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """Tell the time."""
 
 
 class Runner(Protocol):
     """A stage: handles what was claimed for it, so that every claim ends done, due again, or dead."""
 
     @property
-    def stage(self) -> str: ...
+    def stage(self) -> str:
+        """The consumer whose deliveries it handles."""
 
     async def run(self, claims: Sequence[Claim]) -> None:
         """Handle a batch. Raises Unavailable when a part is away."""
@@ -51,18 +53,21 @@ class Bus(Protocol):
 class Cache(Protocol):
     """A place to keep what can be computed again. Never raises: an absent cache only misses."""
 
-    async def get(self, key: str) -> bytes | None: ...
+    async def get(self, key: str) -> bytes | None:
+        """Fetch a value, or None when it is absent."""
 
     async def get_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Fetch the values of keys, in their order, in one round trip."""
 
-    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None: ...
+    async def set(self, key: str, value: bytes, *, ttl_s: float) -> None:
+        """Keep a value for a while."""
 
 
 class Limiter(Protocol):
     """Counts requests per program. Falls back to a local count when its store is away."""
 
-    async def spend(self, program: str, *, limit: int, window_s: int) -> Verdict: ...
+    async def spend(self, program: str, *, limit: int, window_s: int) -> Verdict:
+        """Count one request of a program: `limit` at once, then one each `window_s / limit` seconds."""
 
 
 class Predictor(Protocol):
@@ -78,8 +83,11 @@ class Predictor(Protocol):
 class Objects(Protocol):
     """Named blobs: archives and model artefacts."""
 
-    async def put(self, name: str, content: bytes) -> None: ...
+    async def put(self, name: str, content: bytes) -> None:
+        """Keep a blob, replacing one of the same name. Raises Invalid."""
 
-    async def get(self, name: str) -> bytes: ...
+    async def get(self, name: str) -> bytes:
+        """Fetch a blob. Raises NotFound, Invalid."""
 
-    async def list(self, prefix: str = "") -> Sequence[str]: ...
+    async def list(self, prefix: str = "") -> Sequence[str]:
+        """Name the blobs that start with a prefix, in order."""

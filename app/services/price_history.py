@@ -108,12 +108,6 @@ class PriceHistory:
             await asyncio.shield(task)
         return {name: entry.bars or Bars.empty(name) for name, entry in entries.items()}
 
-    async def bars_as_of(self, instrument: str, as_of: datetime) -> Bars:
-        """Take the one-second bars as they were known at a moment. Raises Unavailable."""
-        async with self._database.connection() as connection:
-            rows = await repository.known_then(connection, instrument, as_of=as_of, window=timedelta(seconds=BARS_KEPT))
-        return Bars.from_rows(instrument, rows)
-
     async def list_ticks(
         self, instrument: str, span: Span, *, source: str | None, after: TickPlace | None, limit: int
     ) -> tuple[list[dict[str, Any]], TickPlace | None]:

@@ -1,5 +1,6 @@
 """Events out to a broker and in from it; and the manual way for both."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -83,7 +84,11 @@ class Relay:
         await self._bus.publish(messages)
         telemetry.published(self._topic, len(messages))
         async with self._database.connection() as connection:
-            await deliveries.finish(connection, claims)
+            await deliveries.finish(connection, [claim for claim in claims if (claim.source, claim.event_id) in found])
+        for claim in claims:
+            if (claim.source, claim.event_id) not in found:
+                lost = LookupError("the event is not in the trail")
+                await fail(self._database, self.stage, claim, lost, relay=True)
 
     async def _give_up_or_retry(self, claim: Claim, error: Exception) -> None:
         is_hopeless = isinstance(error, SolverError) and not error.retryable
@@ -116,6 +121,22 @@ class Receiver:
                 rows += self._rows(delivery.message)
             except Malformed as error:
                 broken.append((delivery, error))
+        try:
+            await self._store(rows, broken)
+        except Unavailable:
+            with contextlib.suppress(Unavailable):
+                await self._bus.release(received)
+            raise
+        await self._bus.acknowledge(received)
+        for _, refusal in broken:
+            telemetry.request_refused("topic", refusal.code, refusal.detail)
+        return len(received)
+
+    async def _store(
+        self,
+        rows: Sequence[tuple[str, str, str, UUID | None, bytes | None]],
+        broken: Sequence[tuple[Delivery, Malformed]],
+    ) -> None:
         async with self._database.transaction() as connection:
             if rows:
                 await deliveries.add(connection, rows)
@@ -128,10 +149,6 @@ class Receiver:
                     code=refusal.code,
                     reason=refusal.detail,
                 )
-        await self._bus.acknowledge(received)
-        for _, refusal in broken:
-            telemetry.request_refused("topic", refusal.code, refusal.detail)
-        return len(received)
 
     def _rows(self, message: Message) -> list[tuple[str, str, str, UUID | None, bytes | None]]:
         event = check_event(message.body)
@@ -179,9 +196,10 @@ class Publishing:
                 if letter["route_id"] is not None:
                     await self._revive(connection, letter["route_id"], letter["consumer"])
                 await deliveries.notify(connection, {letter["consumer"]})
-        unnamed = [letter["payload"] for letter in letters if letter["source"] is None and letter["payload"]]
-        if unnamed:
-            await self.publish(unnamed)
+            unnamed = [letter["payload"] for letter in letters if letter["source"] is None and letter["payload"]]
+            if unnamed:
+                # Before the commit that marks them: a crash in between publishes them twice, never not at all.
+                await self.publish(unnamed)
         return len(letters)
 
     async def _reopen(self, connection: Connection, letter: dict[str, Any]) -> None:

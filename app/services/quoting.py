@@ -1,9 +1,9 @@
 """Answer a trade at once: no persistence, no workers, the low-latency path."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
+from app import telemetry
 from app.domain.features.vectors import market_vector
 from app.domain.forecast import MarketForecast, document, for_trade
 from app.domain.solver import Problem, solve
@@ -22,13 +22,6 @@ _FRESH_S = 0.5
 _INSTRUMENTS = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A solution with the forecast it was made under."""
-
-    document: dict[str, Any]
-
-
 class Quoting:
     """Quotes trades on the latest state of the markets."""
 
@@ -42,7 +35,7 @@ class Quoting:
         self._timeout_ms = timeout_ms
         self._forecasts: dict[Instrument, tuple[float, MarketForecast]] = {}
 
-    async def quote(self, wire: TradeIn) -> Quote:
+    async def quote(self, wire: TradeIn) -> dict[str, Any]:
         """Solve a trade now. Raises Invalid, Infeasible, Unavailable."""
         began = time.perf_counter()
         await self._state.fresh()
@@ -57,18 +50,17 @@ class Quoting:
             Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals), deadline(self._timeout_ms)
         )
         ended = time.perf_counter()
-        return Quote(
-            {
-                "solution": solution_document(solution, now=self._clock.now()),
-                "forecast": document(forecast),
-                "timings_ms": {
-                    "features": features_ms,
-                    "inference": inference_ms,
-                    "solve": round((ended - solving) * 1e3, 3),
-                    "total": round((ended - began) * 1e3, 3),
-                },
-            }
-        )
+        telemetry.solved("quote", ended - solving)
+        return {
+            "solution": solution_document(solution, now=self._clock.now()),
+            "forecast": document(forecast),
+            "timings_ms": {
+                "features": features_ms,
+                "inference": inference_ms,
+                "solve": round((ended - solving) * 1e3, 3),
+                "total": round((ended - began) * 1e3, 3),
+            },
+        }
 
     async def _forecast(self, instrument: Instrument) -> tuple[MarketForecast, float, float]:
         began = time.perf_counter()

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 
+from app import telemetry
 from app.config import PipelineSettings
 from app.domain.errors import SolverError
 from app.domain.solver import Problem, solve
@@ -23,6 +24,8 @@ from app.services.schemas.trade import TradeIn
 from app.services.solving import deadline
 
 MARKETS = "markets"
+_SETTLING_S = 30.0
+"""A route requested before a change may become ready this long after it."""
 
 
 class Reviser:
@@ -46,6 +49,8 @@ class Reviser:
         self._relay = relay
         self._market_lists: dict[UUID, str] = {}
         self._looked_at: dict[UUID, UUID] = {}
+        self._revision = -1
+        self._settled_at = 0.0
 
     def waker(self) -> asyncio.Event:
         """Make an event that is set when a market moved."""
@@ -54,6 +59,11 @@ class Reviser:
     async def revise(self) -> int:
         """Do one round; answers how many routes got a new revision. Raises Unavailable."""
         await self._state.fresh()
+        if self._state.revision != self._revision:
+            self._revision = self._state.revision
+            self._settled_at = time.monotonic() + _SETTLING_S
+        if time.monotonic() > self._settled_at:
+            return 0
         stale = await self._stale()
         if not stale:
             return 0
@@ -110,16 +120,17 @@ class Reviser:
         except SolverError:
             # The market may satisfy the trade again before it expires; until then the last revision stands.
             return None
+        spent_s = time.perf_counter() - began
+        telemetry.solved("revision", spent_s)
         fresh = solution_document(solution, now=now)
         if _legs(fresh) == _legs(orjson.loads(document)):
             return None
-        spent_ms = round((time.perf_counter() - began) * 1e3, 3)
         return Revision(
             route_id=route.id,
             replaces=route.revision,
             snapshot_id=snapshot.id,
             document=orjson.dumps(fresh).decode(),
-            timings=orjson.dumps({**orjson.loads(timings), "solve": spent_ms}).decode(),
+            timings=orjson.dumps({**orjson.loads(timings), "solve": round(spent_s * 1e3, 3)}).decode(),
             gap_bps=solution.certificate.gap_bps,
         )
 

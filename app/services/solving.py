@@ -1,4 +1,4 @@
-"""The solve stage: trade, snapshot and forecast become a route."""
+"""The solve stage: a trade and its snapshot become a route."""
 
 import asyncio
 import time
@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from app import telemetry
 from app.domain.errors import Infeasible, Invalid
 from app.domain.event import EventType, Stage
 from app.domain.route import RouteStatus
@@ -54,10 +55,12 @@ class SolveWork:
             return _infeasible(row, error)
         except Exception as error:
             return error
+        spent_s = time.perf_counter() - began
+        telemetry.solved("stage", spent_s)
         timings = {
             "features": row["features_ms"],
             "inference": row["inference_ms"],
-            "solve": round((time.perf_counter() - began) * 1e3, 3),
+            "solve": round(spent_s * 1e3, 3),
         }
         data = {
             "route_id": str(row["id"]),

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -50,7 +50,9 @@ class StageRunner:
         attempts: AttemptSettings,
         pipeline: PipelineSettings,
         consumers: Mapping[str, str],
+        near: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
+        """Take the work; `near` wakes consumers of this process, which then need no notification."""
         self.stage = work.stage
         self._work = work
         self._database = database
@@ -58,6 +60,7 @@ class StageRunner:
         self._attempts = attempts
         self._pipeline = pipeline
         self._consumers = consumers
+        self._near = near or {}
 
     async def run(self, claims: Sequence[Claim]) -> None:
         """Handle a batch. Raises Unavailable when Postgres is away; the leases then run out or are given back."""
@@ -104,7 +107,7 @@ class StageRunner:
     async def _commit(self, steps: list[stages.Step]) -> None:
         try:
             async with self._database.connection() as connection:
-                moved = await stages.advance(connection, self.stage, steps, self._consumers)
+                moved = await stages.advance(connection, self.stage, steps, self._consumers, near=self._near)
         except Unavailable:
             raise
         except Exception as error:
@@ -114,6 +117,8 @@ class StageRunner:
             for step in steps:
                 await self._commit([step])
             return
+        for wake in self._near.values():
+            wake()
         now = self._clock.now()
         for route in moved:
             telemetry.route_moved(self.stage, route.status, (now - route.created_at).total_seconds())

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from app.services.routing.reading import RouteView, view
 
 _BATCH = 500
 _POLL_S = 1.0
+_LINGER_S = 5.0
+"""How long the trail is still followed after the last watcher left: the next one then finds it followed."""
 _OUTAGE_PAUSE_S = 0.25
 _FOLLOWING_WITHIN_S = 2.0
 
@@ -52,10 +55,14 @@ class Streaming:
         self._waiters: dict[UUID, set[asyncio.Event]] = defaultdict(set)
         self._route_watchers: dict[UUID, set[Watcher]] = defaultdict(set)
         self._program_watchers: dict[str, set[Watcher]] = defaultdict(set)
+        self._watched_routes: dict[Watcher, set[UUID]] = defaultdict(set)
+        self._watched_programs: dict[Watcher, set[str]] = defaultdict(set)
         self._cursor = Cursor()
         self._watched = asyncio.Event()
         self._is_following = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_ending = False
+        self._unwatched_at = 0.0
 
     async def open(self) -> None:
         """Start following."""
@@ -67,6 +74,11 @@ class Streaming:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+
+    def let_go(self) -> None:
+        """Answer all who wait with what there is: the process is about to end."""
+        self._is_ending = True
+        self._wake_all()
 
     async def epoch(self) -> str:
         """Name the history that seqs belong to. Raises Unavailable."""
@@ -98,7 +110,7 @@ class Streaming:
                 if seen is not None and is_enough(seen):
                     return seen
                 rest_s = until - now()
-                if rest_s <= 0:
+                if rest_s <= 0 or self._is_ending:
                     return None
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(changed.wait(), timeout=min(rest_s, _POLL_S))
@@ -126,22 +138,25 @@ class Streaming:
     def watch_route(self, route_id: UUID, watcher: Watcher) -> None:
         """Call a watcher with every event of a route from now on."""
         self._route_watchers[route_id].add(watcher)
+        self._watched_routes[watcher].add(route_id)
         self._watched.set()
 
     def watch_program(self, program: str, watcher: Watcher) -> None:
         """Call a watcher with every event of a program's routes from now on."""
         self._program_watchers[program].add(watcher)
+        self._watched_programs[watcher].add(program)
         self._watched.set()
 
     def unwatch_route(self, route_id: UUID, watcher: Watcher) -> None:
         """Stop calling a watcher about one route."""
         _remove(self._route_watchers, route_id, watcher)
+        self._watched_routes[watcher].discard(route_id)
 
     def unwatch(self, watcher: Watcher) -> None:
         """Stop calling a watcher."""
-        for route_id in [name for name, those in self._route_watchers.items() if watcher in those]:
+        for route_id in self._watched_routes.pop(watcher, ()):
             _remove(self._route_watchers, route_id, watcher)
-        for program in [name for name, those in self._program_watchers.items() if watcher in those]:
+        for program in self._watched_programs.pop(watcher, ()):
             _remove(self._program_watchers, program, watcher)
 
     async def read_route(self, route_id: UUID, *, after: int, limit: int = _BATCH) -> list[Update]:
@@ -179,7 +194,9 @@ class Streaming:
     async def _follow(self) -> None:
         waker = self._listener.waker(SAID)
         while True:
-            if not self._is_watched:
+            if self._is_watched:
+                self._unwatched_at = time.monotonic() + _LINGER_S
+            elif time.monotonic() >= self._unwatched_at:
                 self._watched.clear()
                 self._is_following.clear()
                 await self._watched.wait()

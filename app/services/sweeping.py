@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from app import telemetry
 from app.config import PipelineSettings, RetentionSettings
 from app.domain.event import SWEEPER_SOURCE, EventType
-from app.domain.route import PENDING, RouteStatus
+from app.domain.route import RouteStatus
 from app.infra.db import Database
 from app.infra.repositories import deliveries, transitions
 
 _BATCH = 200
+_CONFIRMED = 50
+"""Solutions confirmed in one go: few, as their routes are locked meanwhile."""
 _FORGET_EVERY_S = 60.0
 
 
@@ -44,28 +46,25 @@ class Sweeper:
 
     async def _confirm(self) -> None:
         async with self._database.connection() as connection:
-            while await transitions.confirm_solutions(connection, limit=_BATCH, relay=self._relay) == _BATCH:
+            while await transitions.confirm_solutions(connection, limit=_CONFIRMED, relay=self._relay) == _CONFIRMED:
                 pass
 
     async def _expire(self) -> None:
-        for statuses in ((RouteStatus.READY,), PENDING):
-            async with self._database.transaction() as connection:
-                if statuses is PENDING:
-                    due = await transitions.overdue(connection, PENDING, limit=_BATCH)
-                else:
-                    due = await transitions.due(connection, RouteStatus.READY, "expires_at", limit=_BATCH)
-                if due:
-                    await transitions.move(
-                        connection,
-                        due,
-                        RouteStatus.EXPIRED,
-                        EventType.ROUTE_EXPIRED,
-                        source=SWEEPER_SOURCE,
-                        data={"status": RouteStatus.EXPIRED},
-                        reason={"code": "expired", "detail": "ttl_s ran out before the first fill"},
-                        relay=self._relay,
-                    )
-                    telemetry.routes_expired(len(due))
+        async with self._database.transaction() as connection:
+            unfilled = await transitions.due(connection, RouteStatus.READY, "expires_at", limit=_BATCH)
+            unsolved = await transitions.overdue(connection, limit=_BATCH)
+            if unfilled or unsolved:
+                await transitions.move(
+                    connection,
+                    [*unfilled, *unsolved],
+                    RouteStatus.EXPIRED,
+                    EventType.ROUTE_EXPIRED,
+                    source=SWEEPER_SOURCE,
+                    data={"status": RouteStatus.EXPIRED},
+                    reason={"code": "expired", "detail": "ttl_s ran out before the first fill"},
+                    relay=self._relay,
+                )
+                telemetry.routes_expired(len(unfilled) + len(unsolved))
 
     async def _end_horizons(self) -> None:
         async with self._database.transaction() as connection:

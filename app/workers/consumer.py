@@ -11,6 +11,8 @@ from app.services.work_queue import WorkQueue
 from app.workers.waiting import wait_for_any
 
 _OUTAGE_PAUSE_S = 0.25
+_BREATH = 0.5
+"""Share of the time of a full batch that the next one waits."""
 
 
 class Consumer:
@@ -55,7 +57,11 @@ class Consumer:
             # What an outage interrupted is given back once it is over, and so was not an attempt.
             await self._queue.give_back(self._held)
             self._held = []
+        began = time.monotonic()
         is_more = await self._once(retried=False) >= self._queue.batch
+        if is_more:
+            # Behind a queue that does not end, taking requests goes before working them off.
+            await asyncio.sleep((time.monotonic() - began) * _BREATH)
         # Retries are looked for at the pace of the poll, and one after the other while there are any.
         if time.monotonic() - self._retried_looked_at >= self._poll_s:
             if await self._once(retried=True):

@@ -35,6 +35,10 @@ class JobRunner:
                 telemetry.part_away("postgres", error.detail)
                 await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)
                 continue
+            except Exception as error:
+                telemetry.unexpected_error("jobs", error)
+                await wait_for_any(stop, timeout_s=self._poll_s)
+                continue
             if claim is None:
                 await wait_for_any(stop, self._waker, timeout_s=self._poll_s)
 
@@ -98,8 +102,12 @@ class _Lease:
     async def _beat(self, task: "asyncio.Future[dict[str, object]]") -> None:
         while True:
             await asyncio.sleep(self._lease_s / 3)
-            with contextlib.suppress(Unavailable):
+            try:
                 await self._renew(None)
+            except Unavailable:
+                pass
+            except Exception as error:
+                telemetry.unexpected_error("the lease of a job", error)
             if self.is_lost:
                 task.cancel()
                 return

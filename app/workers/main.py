@@ -46,7 +46,7 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
 
 async def _sweep(sweeper: Sweeper, stop: asyncio.Event, every_s: float) -> None:
     while not stop.is_set():
-        await _through_outage("postgres", sweeper.sweep, stop)
+        await _through_outage("sweeper", sweeper.sweep, stop)
         await wait_for_any(stop, timeout_s=every_s)
 
 
@@ -55,22 +55,22 @@ async def _revise(reviser: Reviser, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await wait_for_any(stop, waker, timeout_s=_REVISE_ANYWAY_S)
         waker.clear()
-        await _through_outage("postgres", reviser.revise, stop)
+        await _through_outage("reviser", reviser.revise, stop)
         await wait_for_any(stop, timeout_s=_REVISE_PAUSE_S)
 
 
 async def _receive(receiver: Receiver, stop: asyncio.Event) -> None:
     while not stop.is_set():
-        await _through_outage("bus", receiver.receive, stop)
+        await _through_outage("receiver", receiver.receive, stop)
 
 
-async def _through_outage(part: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
+async def _through_outage(task: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
     try:
         await work()
     except Unavailable as error:
-        telemetry.part_away(part, error.detail)
+        telemetry.part_away(f"what the {task} stands on", error.detail)
         await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)
     except Exception as error:
         # Not the end of the process: its other tasks are sound.
-        telemetry.unexpected_error(part, error)
+        telemetry.unexpected_error(task, error)
         await wait_for_any(stop, timeout_s=_OUTAGE_PAUSE_S)

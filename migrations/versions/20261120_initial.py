@@ -405,28 +405,41 @@ def upgrade() -> None:
             nullable=False,
             comment="latest change",
         ),
+        sa.Column(
+            "is_pending",
+            sa.Boolean(),
+            sa.Computed("status IN ('requested', 'data_ready', 'features_ready', 'inference_ready')", persisted=True),
+            nullable=False,
+            comment="not solved yet",
+        ),
+        sa.Column(
+            "is_live",
+            sa.Boolean(),
+            sa.Computed("status IN ('ready', 'executing')", persisted=True),
+            nullable=False,
+            comment="solved and not ended",
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_route")),
-        sa.UniqueConstraint("program", "client_order_id", name=op.f("uq_route_program_client_order_id")),
         schema="lake",
         comment="One row per requested route",
-        postgresql_with={"fillfactor": "80"},
+        postgresql_with={"fillfactor": "50"},
     )
     op.create_index(
-        "ix_route_live",
-        "route",
-        ["expires_at"],
-        unique=False,
-        schema="lake",
-        postgresql_where=sa.text("status IN ('ready','executing')"),
+        "ix_route_live", "route", ["expires_at"], unique=False, schema="lake", postgresql_where=sa.text("is_live")
     )
-    op.create_index("ix_route_program_id", "route", ["program", "id"], unique=False, schema="lake")
     op.create_index(
-        "ix_route_unsettled",
+        "ix_route_pending", "route", ["id"], unique=False, schema="lake", postgresql_where=sa.text("is_pending")
+    )
+    op.create_index(
+        "ix_route_program_created_at", "route", ["program", "created_at", "id"], unique=False, schema="lake"
+    )
+    op.create_index(
+        "uq_route_program_client_order_id",
         "route",
-        ["id"],
-        unique=False,
+        ["program", "client_order_id"],
+        unique=True,
         schema="lake",
-        postgresql_where=sa.text("status IN ('requested','data_ready','features_ready','inference_ready')"),
+        postgresql_where=sa.text("client_order_id IS NOT NULL"),
     )
     op.create_table(
         "snapshot",

@@ -235,5 +235,5 @@ def _next_ready_s(kills: Sequence[Kill], journal: Journal) -> list[float | None]
             if order.acknowledged_at is not None and order.acknowledged_at > kill.at
             if (at := ready_at.get(route_id)) is not None
         ]
-        answer.append(max(0.0, min(after) - kill.at) if after else None)
+        answer.append(min(after) - kill.at if after else None)
     return answer

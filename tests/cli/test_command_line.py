@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from app.cli import app
+from app.config import CONFIG_FILE, CONFIG_FILE_VARIABLE
 from tests.cli.conftest import Service, Solver
 
 SERVICE_COMMANDS = [("quote", "BTC-USD", "buy", "1"), ("jobs", "list"), ("market", "generate", "--once")]
@@ -86,9 +88,23 @@ def test_a_database_that_is_away_is_no_traceback(solver: Solver, monkeypatch: py
 
 def test_settings_that_are_not_valid_are_named(solver: Solver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOLVER_NONSENSE", "1")
-    outcome = solver("keys", "list")
-    assert outcome.exit_code == 1
-    assert "SOLVER_NONSENSE is no setting" in outcome.stderr
+    for command in (("keys", "list"), ("up",), ("api",), ("worker",), ("migrate",), ("prepare", "http://127.0.0.1:1")):
+        outcome = solver(*command)
+        assert outcome.exit_code == 2
+        assert "SOLVER_NONSENSE is no setting" in outcome.stderr
+
+
+@pytest.mark.parametrize("variable", [None, CONFIG_FILE_VARIABLE])
+def test_a_settings_file_moves_the_data_directory(
+    solver: Solver, service: Service, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str | None
+) -> None:
+    file = tmp_path / (CONFIG_FILE if variable is None else "other.toml")
+    file.write_text(f'data_dir = "{tmp_path}/data"\n')
+    monkeypatch.delenv("SOLVER_DATA_DIR")
+    if variable is not None:
+        monkeypatch.setenv(variable, str(file))
+    service.answers["GET", "/v1/jobs"] = (200, {"items": [], "next": None})
+    assert solver("jobs", "list").exit_code == 0
 
 
 def test_a_wrong_command_line_ends_with_two(solver: Solver) -> None:

@@ -154,4 +154,18 @@ def test_the_doctor_names_settings_that_are_not_valid(solver: Solver, monkeypatc
     monkeypatch.setenv("SOLVER_PORT", "x")
     outcome = solver("doctor", "--json")
     assert outcome.exit_code == 1
-    assert outcome.document["checks"][0]["detail"].startswith("port: ")
+    assert outcome.document["checks"][0]["detail"].startswith("SOLVER_PORT: ")
+    assert outcome.document["checks"][0]["remedy"] == "correct or unset it"
+    rows = {row["variable"]: row for row in outcome.document["settings"]}
+    assert rows["SOLVER_PORT"] == {"variable": "SOLVER_PORT", "value": 8080, "from": "default"}
+
+
+def test_the_doctor_lists_the_settings_there_are_when_one_is_none(
+    solver: Solver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOLVER_PROT", "8081")
+    outcome = solver("doctor")
+    assert outcome.exit_code == 1
+    assert "SOLVER_PROT is no setting" in outcome.stdout
+    assert "SOLVER_PORT " in outcome.stdout
+    assert "SOLVER_LIMITS__REQUESTS_PER_MINUTE" in outcome.stdout

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.domain.bars import BAR_COLUMNS, Bar, Bars, Tick, aggregate, merge, resample
+from app.domain.bars import BAR_COLUMNS, Bar, Bars, Tick, aggregate
 
 START = datetime(2025, 3, 1, 12, tzinfo=UTC)
 
@@ -72,30 +72,6 @@ def test_shuffled_ticks_make_the_same_bar(ticks: list[Tick], shuffle: random.Ran
     shuffled = list(ticks)
     shuffle.shuffle(shuffled)
     assert aggregate(shuffled) == aggregate(ticks)
-
-
-@settings(deadline=None)
-@given(ticks_of_one_second, st.data())
-def test_merge_is_associative_and_commutative(ticks: list[Tick], data: st.DataObject) -> None:
-    first = data.draw(st.integers(1, len(ticks) - 2))
-    second = data.draw(st.integers(first + 1, len(ticks) - 1))
-    a, b, c = bar(ticks[:first]), bar(ticks[first:second]), bar(ticks[second:])
-    assert merge(a, b) == merge(b, a)
-    assert_same(merge(merge(a, b), c), merge(a, merge(b, c)))
-    assert_same(merge(merge(c, a), b), bar(ticks))
-
-
-def test_bars_of_different_intervals_do_not_merge() -> None:
-    with pytest.raises(ValueError, match="share an interval"):
-        merge(*aggregate(ticks_at(0, 1)))
-
-
-def test_resampling_equals_aggregating_at_the_longer_interval() -> None:
-    generator = np.random.default_rng(1)
-    seconds = generator.uniform(0, 600, 500)
-    ticks = ticks_at(*seconds) + ticks_at(*seconds[:100], instrument="ETH-USD")
-    for resampled, direct in zip(resample(aggregate(ticks), 60), aggregate(ticks, 60), strict=True):
-        assert_same(resampled, direct)
 
 
 def test_rows_become_arrays_in_order_of_time() -> None:

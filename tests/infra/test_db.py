@@ -28,6 +28,13 @@ async def value(database: Database, query: str) -> object:
         return await connection.fetchval(query)
 
 
+async def add(database: Database, *names: str) -> None:
+    """Store rows in one transaction."""
+    async with database.transaction() as connection:
+        for name in names:
+            await connection.execute(ADD, name)
+
+
 async def test_a_transaction_commits_whole(small: Database) -> None:
     async with small.transaction() as connection:
         await connection.execute(ADD, "A")
@@ -38,10 +45,13 @@ async def test_a_transaction_commits_whole(small: Database) -> None:
 
 @pytest.mark.parametrize("error", [Conflict("no"), ZeroDivisionError(), asyncio.CancelledError()])
 async def test_a_transaction_that_fails_leaves_nothing(small: Database, error: BaseException) -> None:
-    with pytest.raises(type(error)):
+    async def fail() -> None:
         async with small.transaction() as connection:
             await connection.execute(ADD, "A")
             raise error
+
+    with pytest.raises(type(error)):
+        await fail()
     assert await value(small, COUNT) == 0
 
 
@@ -50,9 +60,7 @@ async def test_a_broken_statement_breaks_no_connection(small: Database) -> None:
         with pytest.raises(asyncpg.UndefinedTableError):
             await value(small, "SELECT * FROM nowhere")
         with pytest.raises(asyncpg.UniqueViolationError):
-            async with small.transaction() as connection:
-                await connection.execute(ADD, "A")
-                await connection.execute(ADD, "A")
+            await add(small, "A", "A")
     assert await value(small, COUNT) == 0
 
 
@@ -99,13 +107,18 @@ async def test_a_connection_that_was_cut_is_replaced(small: Database, postgres_o
     try:
         async with small.connection() as connection:
             with pytest.raises(Unavailable):
-                async with small.connection() as other:
-                    await owner.fetchval(CUT, await other.fetchval("SELECT pg_backend_pid()"))
-                    await other.fetchval("SELECT 1")
+                await use_while_cut(small, owner)
             assert await connection.fetchval("SELECT 1") == 1
     finally:
         await owner.close()
     assert await value(small, "SELECT 1") == 1
+
+
+async def use_while_cut(database: Database, owner: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Use a connection that the server ends."""
+    async with database.connection() as connection:
+        await owner.fetchval(CUT, await connection.fetchval("SELECT pg_backend_pid()"))
+        await connection.fetchval("SELECT 1")
 
 
 async def test_without_a_server_everything_is_unavailable() -> None:

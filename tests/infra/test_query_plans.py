@@ -13,7 +13,17 @@ from tests import scenarios
 from tests.factories import fill
 from tests.scenarios import WITHIN_S, Desk
 
-WATCHED = ("route", "event", "delivery", "solution", "feature", "forecast", "idempotency", "market_revision", "snapshot")
+WATCHED = (
+    "route",
+    "event",
+    "delivery",
+    "solution",
+    "feature",
+    "forecast",
+    "idempotency",
+    "market_revision",
+    "snapshot",
+)
 SETTLED_ROUTES = 4000
 
 FILL = f"""
@@ -54,7 +64,7 @@ async def full_database(clean_database: Database, postgres_url: str, postgres_ow
     return clean_database
 
 
-async def scans(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, int]:
+async def scans(connection: "asyncpg.Connection[asyncpg.Record]") -> dict[str, int]:
     """Count how often each table was read from end to end, by connections that have ended."""
     async with asyncio.timeout(WITHIN_S):
         while await connection.fetchval("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'solver-tool'"):

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
-from uuid import UUID
 
 import httpx
 from fastapi import APIRouter, FastAPI
@@ -18,13 +17,12 @@ from app.services.access import Identity, Scope
 from app.services.container import Services
 from app.services.health import Condition, Part, Readiness
 
-KEY_ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 EXPIRED = "expired-key"
 
 
 def identity_of(*scopes: Scope, unlimited: bool = True) -> Identity:
     """Make the identity of a key with these scopes."""
-    return Identity("desk", frozenset(scopes), unlimited, KEY_ID)
+    return Identity("desk", frozenset(scopes), unlimited)
 
 
 @dataclass

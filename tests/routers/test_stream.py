@@ -205,11 +205,12 @@ async def test_a_key_may_come_as_a_message(office: Office, url: str) -> None:
 
 async def test_a_wrong_key_closes_with_its_code(office: Office, url: str) -> None:
     made = await office.desk.services.access.create_key("feeder", ["market"])
-    for key in ("nonsense", "sk_unknown", made.key):
+    wrong = {"nonsense": "unauthenticated", "sk_unknown": "unauthenticated", made.key: "forbidden"}
+    for key, code in wrong.items():
         async with scenarios.stream(url, key) as stream:
             refused = await stream.hear()
-            assert (refused["type"], refused["code"]) == ("error", "unauthenticated")
-            assert await stream.end() == CLOSE_CODES["unauthenticated"]
+            assert (refused["type"], refused["code"]) == ("error", code)
+            assert await stream.end() == CLOSE_CODES[code]
     async with scenarios.stream(url, None) as stream:
         await stream.say(op="auth", token="nonsense")
         await stream.hear()
@@ -362,7 +363,7 @@ async def test_who_waits_for_room_loses_nothing(reader: Reader) -> None:
     for number in range(50):
         await outbox.room()
         outbox.put({**BIG, "number": number})
-    await outbox.finish({"type": "closing"}, "going_away")
+    outbox.finish({"type": "closing"}, "going_away")
     await sending
     await outbox.close()
     assert [message.get("number") for message in reader.heard] == [*range(50), None]

@@ -38,7 +38,7 @@ class CountingDatabase:
 class Desk:
     """Access with a clock that is moved by hand."""
 
-    def __init__(self, database: Database, *, pepper: str = "pepper", limit: int = 3) -> None:
+    def __init__(self, database: Database, *, pepper: str = "pepper", limit: int = 3, **remembered: int) -> None:
         self.clock = FixedClock()
         self.database = CountingDatabase(database)
         self.access = Access(
@@ -48,6 +48,7 @@ class Desk:
             pepper=pepper,
             requests_per_minute=limit,
             monotonic_s=self.clock.monotonic_s,
+            **remembered,
         )
 
     async def key(self, *scopes: str, **options: Any) -> NewKey:
@@ -63,7 +64,7 @@ def desk(database: Database) -> Desk:
 async def test_a_key_opens_what_its_scopes_say(desk: Desk) -> None:
     created = await desk.access.create_key("desk-1", ["trade"], replace=True)
     identity = await desk.access.authenticate(created.key)
-    assert (identity.program, identity.key_id, identity.unlimited) == ("desk-1", created.id, False)
+    assert (identity.program, identity.unlimited) == ("desk-1", False)
     identity.require(Scope.TRADE)
     with pytest.raises(Forbidden):
         identity.require(Scope.MARKET)
@@ -133,6 +134,38 @@ async def test_an_unknown_key_is_remembered_too(desk: Desk, database: Database) 
         with pytest.raises(Unauthenticated):
             await stranger.access.authenticate(key)
     assert stranger.database.uses == 1
+
+
+async def test_unknown_keys_do_not_displace_known_ones(desk: Desk, database: Database) -> None:
+    guard = Desk(database, live_remembered=2, refused_remembered=2)
+    stranger = Desk(database, pepper="another")
+    known = [(await desk.key()).key for _ in range(2)]
+    for key in known:
+        await guard.access.authenticate(key)
+    unknown = [(await stranger.key()).key for _ in range(4)]
+    for key in unknown:
+        with pytest.raises(Unauthenticated):
+            await guard.access.authenticate(key)
+    uses = guard.database.uses
+    for key in known:
+        await guard.access.authenticate(key)
+    for key in unknown[2:]:
+        with pytest.raises(Unauthenticated):
+            await guard.access.authenticate(key)
+    assert guard.database.uses == uses
+    with pytest.raises(Unauthenticated):
+        await guard.access.authenticate(unknown[0])
+    assert guard.database.uses == uses + 1
+
+
+async def test_the_key_checked_longest_ago_is_displaced_first(desk: Desk, database: Database) -> None:
+    guard = Desk(database, live_remembered=2)
+    first, second, third = [(await desk.key()).key for _ in range(3)]
+    for key in (first, second, third, second, third):
+        await guard.access.authenticate(key)
+    assert guard.database.uses == 3
+    await guard.access.authenticate(first)
+    assert guard.database.uses == 4
 
 
 async def test_revoking_is_seen_by_other_processes(desk: Desk, database: Database) -> None:

@@ -22,13 +22,13 @@ async def _events(database: Database) -> list[str]:
 async def test_what_was_said_reaches_the_lake(clean_database: Database) -> None:
     sink = LogSink(clean_database)
     sink.open()
-    telemetry.stage_failed("solve", "route-1", "internal", "it broke")
+    telemetry.dead_lettered("solve", "route-1", 3, "internal", "it broke")
     telemetry.route_requested("http")
     await sink.close()
-    telemetry.stage_failed("solve", "route-2", "internal", "after the end")
+    telemetry.dead_lettered("solve", "route-2", 3, "internal", "after the end")
     async with clean_database.connection() as connection:
         rows = await connection.fetch("SELECT level, event, fields::text FROM lake.log")
-    assert [(row[0], row[1]) for row in rows] == [("PROCESS_ERROR", "stage_failed")]
+    assert [(row[0], row[1]) for row in rows] == [("PROCESS_ERROR", "dead_lettered")]
     assert orjson.loads(rows[0][2])["subject"] == "route-1"
 
 

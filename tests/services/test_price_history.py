@@ -133,23 +133,6 @@ async def test_cancelled_caller_does_not_end_the_read_of_others(prices: PriceHis
     assert second is third
 
 
-async def test_bars_as_of_a_moment_hold_only_what_was_known_then(
-    clean_database: Database, prices: PriceHistory
-) -> None:
-    async with clean_database.connection() as connection:
-        begin = await connection.fetchval("SELECT now()")
-    early = [
-        price(begin - timedelta(seconds=5), "100", source="a"),
-        price(begin - timedelta(seconds=5), "101", source="b"),
-    ]
-    await prices.write(early, default_source="x")
-    async with clean_database.connection() as connection:
-        then = await connection.fetchval("SELECT clock_timestamp()")
-    await prices.write([price(begin - timedelta(seconds=5), "500")], default_source="x")
-    assert_same(await prices.bars_as_of("BTC-USD", then), expected(early, "BTC-USD"))
-    assert len(await prices.bars_as_of("BTC-USD", begin)) == 0
-
-
 async def test_ticks_and_bars_are_found_by_index(clean_database: Database, prices: PriceHistory) -> None:
     await prices.write(random_prices(2_000), default_source="x")
     span = (START - timedelta(days=1), START)

@@ -10,14 +10,22 @@ from decimal import (
     DivisionByZero,
     InvalidOperation,
 )
+from fractions import Fraction
 from functools import lru_cache
+from math import gcd
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
 BASIS_POINTS = Decimal(10_000)
 
-EXACT = Context(prec=96, rounding=ROUND_HALF_EVEN, Emin=-9999, Emax=9999, traps=[InvalidOperation, DivisionByZero])
+EXACT = Context(prec=112, rounding=ROUND_HALF_EVEN, Emin=-9999, Emax=9999, traps=[InvalidOperation, DivisionByZero])
 """The context every exact computation of this package runs in."""
+
+MOST = Decimal("1e57")
+"""What amounts, sums and prices stay below, so that they divide by any unit within the context's precision."""
+
+LEAST = Decimal("1e-57")
+"""What prices and reserves stay above, so that no kernel's float underflows."""
 
 STATED = Context(prec=28, rounding=ROUND_HALF_EVEN, Emin=-9999, Emax=9999)
 _SHORT_UP = Context(prec=17, rounding=ROUND_CEILING, Emin=-9999, Emax=9999)
@@ -30,14 +38,22 @@ def unit(decimals: int) -> Decimal:
     return Decimal(1).scaleb(-decimals)
 
 
+@lru_cache(maxsize=4096)
+def common_step(lot: Decimal, unit: Decimal) -> Decimal:
+    """Return the least amount that is a multiple of both a lot and a unit, which is a power of ten below one."""
+    parts = Fraction(lot)
+    return Decimal(parts.numerator) / gcd(parts.denominator, int(ONE / unit))
+
+
 def floor_to(value: Decimal, step: Decimal) -> Decimal:
-    """Round down to a multiple of any step."""
+    """Round an amount down to a multiple of any step."""
     return value // step * step
 
 
 def ceil_to(value: Decimal, step: Decimal) -> Decimal:
-    """Round up to a multiple of any step."""
-    return -(-value / step).to_integral_value(ROUND_FLOOR) * step
+    """Round an amount up to a multiple of any step."""
+    floor = value // step * step
+    return floor if floor == value else floor + step
 
 
 def down(value: Decimal, grid: Decimal) -> Decimal:

@@ -22,7 +22,7 @@ def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fi
     base = fill.receives if side.buys else fill.sends
     if base < side.min_base:
         return None
-    if not exact_out and base + side.step_amount(units) <= side.cum_base[-1]:
+    if not exact_out and base + side.least_base <= side.cum_base[-1]:
         return fill
     unspent = target - fill.sends
     # Short of the target with the book used up: this market alone cannot do the trade.
@@ -62,7 +62,7 @@ def alternative(trade: Trade, fill: Fill, alone: Decimal, value: Decimal) -> Alt
 
 
 def excluded_names(pair: Pair, constraints: Constraints, modes: Modes, rate: float) -> list[str]:
-    """Name the selections that keep out a market which pays better than the route's last unit."""
+    """Name what keeps out a market that pays better than the route's last unit."""
     names: list[str] = []
     if modes is pair.free:
         return names
@@ -71,6 +71,12 @@ def excluded_names(pair: Pair, constraints: Constraints, modes: Modes, rate: flo
             continue
         row = pair.params[i]
         first = row[KEPT] * row[DEPTH_OUT] / row[DEPTH_IN] if row[KIND] == POOL else pair.levels[pair.offsets[i], 0]
-        if first > rate:
-            names.append("markets" if constraints.venues.allows(side.market.venue) else "venues")
+        if first <= rate:
+            continue
+        if not constraints.venues.allows(side.market.venue):
+            names.append("venues")
+        elif not constraints.markets.allows(side.market.market_id):
+            names.append("markets")
+        elif side.fixed_cost is not None and side.fixed_cost.asset not in constraints.balances:
+            names.append("fixed_costs")
     return sorted(set(names))

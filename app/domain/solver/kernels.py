@@ -1,8 +1,8 @@
 """Water-filling over one pair: send to whatever pays best at the margin until the target is met.
 
-`params` holds one row per market: kind, reserves in and out, what the fee leaves, minimum amount in, lot, minimum base
-quantity, and whether the book's base is the asset taken. `out` receives one row per market: amount in, amount out,
-levels used up, fraction of the next, the amount the market would exchange alone, and its surplus at the final rate.
+`params` holds per market: kind, reserves in and out, what the fee leaves, minimum in, lot, minimum base, whether the
+base is the asset taken, and that asset's unit. `out` receives per market: amount in, amount out, levels used up,
+fraction of the next, what it would exchange alone, and its surplus at the final rate.
 """
 
 import numpy as np
@@ -14,8 +14,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Modes = npt.NDArray[np.int8]
 
-KIND, DEPTH_IN, DEPTH_OUT, KEPT, MIN_IN, LOT, MIN_BASE, BASE_IS_TAKEN = range(8)
-PARAMS = 8
+KIND, DEPTH_IN, DEPTH_OUT, KEPT, MIN_IN, LOT, MIN_BASE, BASE_IS_TAKEN, GRAIN = range(9)
+PARAMS = 9
 BOOK, POOL = 0.0, 1.0
 IN, OUT, REACHED, FRACTION, ALONE, SURPLUS = range(6)
 RESULTS = 6
@@ -345,22 +345,23 @@ def score(
 ) -> float:
     """Fill and value one choice of markets: the objective, negated for exact-out; -inf when it breaks a bound.
 
-    Whole lots may leave up to `slack` unsent, or receive that much more.
+    Whole lots may leave up to `slack` unsent, or receive that much more; so may a minimum, by what rounding takes.
     """
     remaining, _rate, _ended_in = fill(levels, offsets, params, modes, starts, target, exact_out, out)
     most = 1e-12 * target
-    if exact_out and (remaining > most or remaining < -most - slack):
-        return -np.inf
-    if not exact_out and (remaining > most + slack or remaining < -most):
-        return -np.inf
     legs = 0
     value = 0.0
+    grain = 0.0
     for i in range(params.shape[0]):
         if out[i, IN] > 1e-14 * target * (0.0 if exact_out else 1.0) and out[i, OUT] > (
             1e-14 * target if exact_out else 0.0
         ):
             legs += 1
+            grain += params[i, GRAIN]
             value += -out[i, IN] - fixed[i] if exact_out else out[i, OUT] - fixed[i]
+    over, under = (slack + grain, 0.0) if exact_out else (0.0, slack)
+    if remaining > most + under or remaining < -most - over:
+        return -np.inf
     return value if 0 < legs <= max_legs else -np.inf
 
 

@@ -7,13 +7,15 @@ from threading import Lock
 
 import numpy as np
 
-from app.domain.solver.exact import EXACT, ONE, STATED
+from app.domain.market import ConstantProduct, OrderBook
+from app.domain.solver.exact import EXACT, ONE, STATED, unit
 from app.domain.solver.kernels import (
     BASE_IS_TAKEN,
     BOOK,
     DEPTH_IN,
     DEPTH_OUT,
     FREE,
+    GRAIN,
     KEPT,
     KIND,
     LOT,
@@ -25,29 +27,45 @@ from app.domain.solver.kernels import (
     Modes,
 )
 from app.domain.solver.prepared import PreparedMarket
-from app.domain.solver.sides import NO_LEVELS, BookSide, Side
+from app.domain.solver.sides import NO_LEVELS, BookSide, Side, Units
 from app.domain.trade import Constraints
-from app.domain.values import Asset, Instrument
+from app.domain.values import DEFAULT_DECIMALS, Asset, Instrument
 
 CACHED_PAIRS = 32
+PAIR_KINDS = (OrderBook, ConstantProduct)
+"""What the closed solution for one pair fills exactly, with lots, minimums and fixed costs."""
 
 
 class Pair:
-    """One direction of one pair: sides in order of their market's id, and their arrays."""
+    """One direction of one pair: sides in order of their market's id, and their arrays.
 
-    def __init__(self, markets: Iterable[PreparedMarket], instrument: Instrument, gives: Asset) -> None:
-        """Arrange the trading markets of a pair."""
+    `is_quoted` says whether any of the markets belongs to the pair and is of a kind filled here, `is_everything`
+    whether all do.
+    """
+
+    def __init__(
+        self, markets: Iterable[PreparedMarket], instrument: Instrument, gives: Asset, decimals: tuple[int, int]
+    ) -> None:
+        """Arrange the trading markets of a pair; `decimals` are those of the assets given and taken."""
         self.instrument = instrument
+        self.units = Units(unit(decimals[0]), unit(decimals[1]))
         self.buys = gives == instrument.quote
         takes = instrument.base if self.buys else instrument.quote
         both = frozenset((instrument.base, instrument.quote))
-        self.quoting = sorted((m for m in markets if m.trading and m.assets == both), key=lambda m: m.market_id)
+        given = tuple(markets)
+        self.is_quoted = any(_is_filled_here(market, both) for market in given)
+        self.is_everything = all(_is_filled_here(market, both) for market in given)
+        self.quoting = sorted((m for m in given if m.trading and m.assets == both), key=lambda m: m.market_id)
         sides: list[Side] = []
         self.blocked: list[Side] = []
         for prepared in self.quoting:
             side = prepared.side(gives, takes, buys=self.buys)
-            if side is not None:
-                (sides if side.blocked is None else self.blocked).append(side)
+            if side is None:
+                continue
+            if isinstance(side, BookSide):
+                with localcontext(EXACT):
+                    side = side.on_grid(self.units.taken if side.buys else self.units.given)
+            (sides if side.blocked is None else self.blocked).append(side)
         self.sides = tuple(sides)
         count = len(sides)
         self.levels = np.concatenate([NO_LEVELS, *(side.levels for side in sides)])
@@ -57,6 +75,7 @@ class Pair:
             self.offsets[i + 1] = self.offsets[i] + len(side.levels)
             row = self.params[i]
             row[MIN_IN] = side.min_in
+            row[GRAIN] = float(self.units.taken)
             row[MIN_BASE] = float(side.min_base)
             row[LOT] = float(side.lot) if side.lot is not None else 0.0
             if isinstance(side, BookSide):
@@ -81,13 +100,13 @@ class Pair:
             return self.free
         modes = self.free.copy()
         for i, side in enumerate(self.sides):
-            if not _allows(constraints, side):
+            if not allows(constraints, side):
                 modes[i] = OFF
         return modes
 
     def blocked_by(self, constraints: Constraints) -> list[Side]:
         """Return allowed sides that are too thin for their own minimum."""
-        return [side for side in self.blocked if _allows(constraints, side)]
+        return [side for side in self.blocked if allows(constraints, side)]
 
     def arrival_price(self, constraints: Constraints) -> Decimal:
         """Return the middle of the best zero-size buy and sell rates, fees excluded; zero when nothing is quoted."""
@@ -100,12 +119,17 @@ class Pair:
         return _middle(kept, self.instrument)
 
 
+def _is_filled_here(market: PreparedMarket, both: frozenset[Asset]) -> bool:
+    return market.assets == both and isinstance(market.market, PAIR_KINDS)
+
+
 def _selects_all(constraints: Constraints) -> bool:
     venues, markets = constraints.venues, constraints.markets
     return not (venues.include or venues.exclude or markets.include or markets.exclude)
 
 
-def _allows(constraints: Constraints, side: Side) -> bool:
+def allows(constraints: Constraints, side: Side) -> bool:
+    """Say whether a trade's choice of venues and markets includes a side."""
     return constraints.venues.allows(side.market.venue) and constraints.markets.allows(side.market.market_id)
 
 
@@ -142,19 +166,23 @@ def price_of(asset: Asset, markets: Sequence[PreparedMarket], quote: Asset) -> D
     return middle or None
 
 
-_pairs: dict[tuple[int, Instrument, Asset], tuple[Sequence[PreparedMarket], Pair]] = {}
+_EIGHTEEN = (DEFAULT_DECIMALS, DEFAULT_DECIMALS)
+
+_pairs: dict[tuple[int, Instrument, Asset, tuple[int, int]], tuple[Sequence[PreparedMarket], Pair]] = {}
 _lock = Lock()
 
 
-def pair_of(markets: Sequence[PreparedMarket], instrument: Instrument, gives: Asset) -> Pair:
+def pair_of(
+    markets: Sequence[PreparedMarket], instrument: Instrument, gives: Asset, decimals: tuple[int, int] = _EIGHTEEN
+) -> Pair:
     """Return the pair arranged for these markets; for a tuple seen lately, the one arranged then."""
     if not isinstance(markets, tuple):
-        return Pair(markets, instrument, gives)
-    key = (id(markets), instrument, gives)
+        return Pair(markets, instrument, gives, decimals)
+    key = (id(markets), instrument, gives, decimals)
     known = _pairs.get(key)
     if known is not None and known[0] is markets:
         return known[1]
-    pair = Pair(markets, instrument, gives)
+    pair = Pair(markets, instrument, gives, decimals)
     with _lock:
         # Holding the tuple keeps its id from being reused while the entry lives.
         _pairs[key] = (markets, pair)

@@ -1,7 +1,7 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -49,11 +49,14 @@ class Planner:
         self.trade = trade
         self.pair = pair
         self.units = units
-        self.bounds = Bounds(modes, pair.unstarted, trade.constraints.max_legs, units)
         self._markets = markets
         self._should_stop = should_stop
         self.price_first = False
-        self._third_prices: dict[Asset, Decimal] = {}
+        self._third_prices: dict[Asset, tuple[Decimal, Asset] | None] = {}
+        self.unvalued: list[Asset] = []
+        if pair.has_fixed_costs:
+            modes = self._leave_out_unvalued(modes)
+        self.bounds = Bounds(modes, pair.unstarted, trade.constraints.max_legs, units)
 
     def plan(self, target: Decimal, exact_out: bool) -> Plan | None:
         """Plan one amount, or return None when the bounds rule it out."""
@@ -92,7 +95,7 @@ class Planner:
         """Sum the fixed costs of the markets used, in the quote asset."""
         if not self.pair.has_fixed_costs:
             return ZERO
-        return sum((amount * prices.get(asset, ZERO) for asset, amount in self.paid_aside(execution).items()), ZERO)
+        return sum((amount * prices[asset] for asset, amount in self.paid_aside(execution).items()), ZERO)
 
     def paid_aside(self, execution: Execution) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset."""
@@ -163,6 +166,24 @@ class Planner:
         amount = largest(lambda probe: self.plan(probe, exact_out) is not None, target, grid)
         return self.plan(amount, exact_out) if amount > 0 else None
 
+    def legs_needed(self, target: Decimal, most: int) -> int | None:
+        """Return the lowest cap on legs above the trade's own that allows an amount, None when `most` does not."""
+        bounds = self.bounds
+        too_few, enough = bounds.max_legs, most + 1
+        while too_few < most:
+            probe = most if enough > most else (too_few + enough) // 2
+            if probe == too_few:
+                break
+            self.bounds = replace(bounds, max_legs=probe)
+            if self.feasible(target):
+                enough = probe
+            elif probe == most:
+                break
+            else:
+                too_few = probe
+        self.bounds = bounds
+        return enough if enough <= most else None
+
     def without(self, asset: Asset) -> bool:
         """Stop using markets whose fixed cost is payable in an asset; say whether any was in use."""
         modes = self.bounds.modes.copy()
@@ -179,7 +200,6 @@ class Planner:
         return {instrument.quote: ONE, instrument.base: Decimal(repr(float(price)))}
 
     def _with_fixed_costs(self, prices: dict[Asset, Decimal], exact_out: bool) -> Bounds:
-        instrument = self.trade.instrument
         objective = self.trade.gives if exact_out else self.trade.takes
         fixed = np.zeros(len(self.pair.sides))
         for i, side in enumerate(self.pair.sides):
@@ -187,16 +207,32 @@ class Planner:
             if cost is None:
                 continue
             if cost.asset not in prices:
-                prices[cost.asset] = self._third_price(cost.asset, instrument.base, instrument.quote, prices)
+                third = self._third_price(cost.asset)
+                if third is None:
+                    continue
+                prices[cost.asset] = short_down(third[0] * prices[third[1]])
             if not self.price_first:
                 fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
         return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
 
-    def _third_price(self, asset: Asset, base: Asset, quote: Asset, prices: dict[Asset, Decimal]) -> Decimal:
+    def _leave_out_unvalued(self, modes: Modes) -> Modes:
+        kept = modes.copy()
+        pair = (self.trade.instrument.base, self.trade.instrument.quote)
+        for i, side in enumerate(self.pair.sides):
+            cost = side.fixed_cost
+            if modes[i] != OFF and cost is not None and cost.asset not in pair and not self._third_price(cost.asset):
+                kept[i] = OFF
+                self.unvalued.append(cost.asset)
+        return kept if self.unvalued else modes
+
+    def _third_price(self, asset: Asset) -> tuple[Decimal, Asset] | None:
         if asset not in self._third_prices:
-            direct = price_of(asset, self._markets, quote)
-            if direct is None:
-                in_base = price_of(asset, self._markets, base)
-                direct = in_base * prices[base] if in_base is not None else ZERO
-            self._third_prices[asset] = short_down(direct)
+            instrument = self.trade.instrument
+            priced = None
+            for counted_in in (instrument.quote, instrument.base):
+                price = price_of(asset, self._markets, counted_in)
+                if price is not None:
+                    priced = (price, counted_in)
+                    break
+            self._third_prices[asset] = priced
         return self._third_prices[asset]

@@ -71,6 +71,7 @@ class PreparedMarket:
         """Return the direction that takes one asset for another, or None when it has nothing to give.
 
         Only books and constant-product pools have sides; the other kinds are reached through `exchange`.
+        A market whose numbers cannot be computed with has nothing to give either.
         """
         if self._books is not None:
             book = self._books[0 if gives == self.market.assets[1] else 1]
@@ -79,7 +80,7 @@ class PreparedMarket:
             return None
         with localcontext(EXACT):
             pool = PoolSide(self.market, gives, takes, buys=buys)
-        return pool if pool.depth_in > 0 and pool.depth_out > 0 and pool.multiple > 0 else None
+        return pool if pool.usable else None
 
 
 def prepare(market: Market) -> PreparedMarket | None:

@@ -114,20 +114,23 @@ def _within(pair: Pair, fills: dict[int, Fill], target: Decimal, exact_out: bool
         execution = total(fills)
         if execution.receives >= target if exact_out else execution.sends <= target:
             return execution if fills else None
-        # Only a float's rounding can have tipped the sum: one lot on one leg puts it right.
-        if not any(_nudge(pair.sides[i], i, fills, 1 if exact_out else -1, units) for i in list(fills)):
+        # Only a float's rounding can have tipped the sum: a lot or so on one leg puts it right.
+        amiss = target - execution.receives if exact_out else execution.sends - target
+        if not any(_nudge(pair.sides[i], i, fills, amiss, exact_out, units) for i in list(fills)):
             return None
     return None
 
 
-def _nudge(side: Side, i: int, fills: dict[int, Fill], direction: int, units: Units) -> bool:
-    if not isinstance(side, BookSide) or side.lot is None or i not in fills:
+def _nudge(side: Side, i: int, fills: dict[int, Fill], amiss: Decimal, exact_out: bool, units: Units) -> bool:
+    if not isinstance(side, BookSide) or side.lot is None:
         return False
-    base = (fills[i].receives if side.buys else fills[i].sends) + direction * side.lot
-    if base > side.cum_base[-1] or (base < side.min_base and base != 0):
+    before = fills[i]
+    after = side.obtain(before.receives + amiss, units) if exact_out else side.spend(before.sends - amiss, units)
+    if after is None:
+        if not exact_out:
+            del fills[i]
+        return not exact_out
+    if (after.receives if side.buys else after.sends) < side.min_base:
         return False
-    if base <= 0:
-        del fills[i]
-    else:
-        fills[i] = side.fill(base, units)
+    fills[i] = after
     return True

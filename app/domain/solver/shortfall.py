@@ -1,58 +1,85 @@
-"""Refusals that help: which bound stands in the way, and the nearest value that would not."""
+"""What the markets of a pair can and cannot do: their least, their most, and the refusals that say so."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import NoReturn
+from itertools import chain
+from typing import NoReturn, Protocol
 
-from app.domain.errors import Infeasible
-from app.domain.solver.exact import ZERO, ceil_to, floor_to
+from app.domain.solver import refusal
+from app.domain.solver.exact import MOST, ZERO, ceil_to, floor_to
 from app.domain.solver.kernels import OFF, POOL_REACH
 from app.domain.solver.optimise import Bounds
-from app.domain.solver.pair import Pair
+from app.domain.solver.pair import Pair, allows
+from app.domain.solver.refusal import Refusal
 from app.domain.solver.sides import BookSide, Side, Units
-from app.domain.trade import Constraints, Trade
-from app.domain.values import plain
+from app.domain.trade import Trade
+from app.domain.values import Asset, plain
 
 BISECTIONS = 60
+WIDENINGS = 24
+NEAREST_SHARE = 2**-20
+MOST_LEGS = 1000
+
+
+class Attempts(Protocol):
+    """Whoever can tell whether an amount, or a cap on legs, works out."""
+
+    bounds: Bounds
+
+    def feasible(self, amount: Decimal) -> bool:
+        """Say whether an amount of the trade's quantity asset can be planned."""
+
+    def legs_needed(self, target: Decimal, most: int) -> int | None:
+        """Return the lowest cap on legs above the trade's own that allows an amount."""
 
 
 def refuse_empty(pair: Pair, trade: Trade) -> NoReturn:
     """Refuse a trade that no market may fill at all."""
     constraints = trade.constraints
-    for side in (*pair.sides, *pair.blocked):
-        if not constraints.venues.allows(side.market.venue):
-            raise Infeasible(
-                f"no allowed venue trades {trade.instrument}; allow {side.market.venue}",
-                constraint="venues",
-                nearest=str(side.market.venue),
-            )
-    for side in (*pair.sides, *pair.blocked):
-        if not constraints.markets.allows(side.market.market_id):
-            raise Infeasible(
-                f"no allowed market trades {trade.instrument}; allow {side.market.market_id}",
-                constraint="markets",
-                nearest=str(side.market.market_id),
-            )
-    blocked = pair.blocked_by(constraints)
-    if blocked:
-        raise Infeasible(
-            f"every book of {trade.instrument} is thinner than its own minimum",
-            constraint=blocked[0].blocked or "liquidity",
-            nearest="0",
+    markets = [side.market for side in pair.sides]
+    venues = [market.venue for market in markets if not constraints.venues.allows(market.venue)]
+    if venues:
+        raise Refusal(
+            f"no allowed venue trades {trade.instrument}",
+            constraint="venues",
+            turns="venues",
+            offers=refusal.venues(trade, venues),
+            advice="allow {}",
         )
-    raise Infeasible(
+    if markets:
+        raise Refusal(
+            f"no allowed market trades {trade.instrument}",
+            constraint="markets",
+            turns="markets",
+            offers=refusal.markets(trade, [market.market_id for market in markets]),
+            advice="allow {}",
+        )
+    blocked = next((side.blocked for side in pair.blocked if side.blocked and allows(constraints, side)), None)
+    if blocked is not None:
+        raise Refusal(
+            f"every book of {trade.instrument} is thinner than its own minimum", constraint=blocked, turns="quantity"
+        )
+    raise Refusal(
         f"no trading market offers {trade.takes} for {trade.gives}; send its liquidity first",
         constraint="liquidity",
-        nearest="0",
+        turns="quantity",
+    )
+
+
+def refuse_unvalued(trade: Trade, asset: Asset) -> NoReturn:
+    """Refuse a trade whose every market charges an asset that no market prices."""
+    raise Refusal(
+        f"every market of {trade.instrument} charges {asset}, which no market prices in {trade.instrument.quote} or "
+        f"{trade.instrument.base}; send a market that does",
+        constraint="fixed_costs",
+        turns="fixed_costs",
     )
 
 
 def capacity(side: Side, exact_out: bool, units: Units) -> Decimal | None:
     """Return the most a side can receive (exact-in) or pay (exact-out), None when that is unlimited."""
     if isinstance(side, BookSide):
-        base = side.cum_base[-1]
-        grid = units.taken if side.buys else units.given
-        base = floor_to(base, side.lot if side.lot is not None and side.lot > grid else grid)
+        base = floor_to(side.cum_base[-1], side.step)
         if base <= 0:
             return ZERO
         fill = side.fill(base, units)
@@ -72,35 +99,39 @@ def capacities(pair: Pair, bounds: Bounds, exact_out: bool) -> list[Decimal] | N
     return sorted(held, reverse=True)
 
 
-def smallest(pair: Pair, bounds: Bounds, exact_out: bool) -> tuple[Decimal, str]:
+def smallest(pair: Pair, bounds: Bounds, exact_out: bool) -> tuple[Decimal, str] | None:
     """Return the smallest quantity that any allowed side fills, and what sets it."""
     best: tuple[Decimal, str] | None = None
+    units = bounds.units
     for i, side in enumerate(pair.sides):
         if bounds.modes[i] == OFF:
             continue
+        name = "quantity"
         if isinstance(side, BookSide):
-            base = side.step_amount(bounds.units)
-            grid = bounds.units.taken if side.buys else bounds.units.given
-            base = ceil_to(base, side.lot if side.lot is not None and side.lot > grid else grid)
-            if base > side.cum_base[-1]:
-                continue
-            fill = side.fill(base, bounds.units)
+            fill = side.fill(side.least_base, units)
+            if fill.receives > 0:
+                name = _ruled_by(side)
+            else:
+                worthwhile = side.obtain(units.taken, units)
+                if worthwhile is None:
+                    continue
+                fill = worthwhile
             amount = fill.receives if exact_out else fill.sends
-            name = "lot_size"
-            if side.min_base and base > (side.lot or ZERO):
-                by_quantity = side.market.min_quantity or ZERO
-                name = "min_quantity" if side.min_base <= ceil_to(by_quantity, side.lot or grid) else "min_notional"
-            if side.lot is None and not side.min_base:
-                name = "quantity"
         else:
-            wanted = bounds.units.taken
-            dust = side.obtain(wanted, bounds.units)
+            dust = side.obtain(units.taken, units)
             if dust is None:
                 continue
-            amount, name = (wanted if exact_out else dust.sends), "quantity"
+            amount = units.taken if exact_out else dust.sends
         if best is None or amount < best[0]:
             best = (amount, name)
-    return best if best is not None else (ZERO, "liquidity")
+    return best
+
+
+def _ruled_by(side: BookSide) -> str:
+    if side.min_base and side.min_base > (side.lot or ZERO):
+        by_quantity = ceil_to(side.market.min_quantity or ZERO, side.step)
+        return "min_quantity" if side.min_base <= by_quantity else "min_notional"
+    return "lot_size" if side.lot is not None else "min_quantity" if side.min_base else "quantity"
 
 
 def largest(feasible: Callable[[Decimal], bool], most: Decimal, grid: Decimal) -> Decimal:
@@ -119,73 +150,77 @@ def largest(feasible: Callable[[Decimal], bool], most: Decimal, grid: Decimal) -
     return low
 
 
-def refuse(
-    pair: Pair,
-    trade: Trade,
-    bounds: Bounds,
-    target: Decimal,
-    feasible: Callable[[Decimal], bool],
-) -> NoReturn:
+def next_above(feasible: Callable[[Decimal], bool], least: Decimal, most: Decimal, grid: Decimal) -> Decimal:
+    """Search ever further for a feasible amount above one that is not, zero when none was found."""
+    low, gap = least, max(grid, floor_to(least * Decimal(NEAREST_SHARE), grid))
+    for _ in range(WIDENINGS):
+        high = low + gap
+        if high > most:
+            return ZERO
+        if feasible(high):
+            break
+        low, gap = high, gap * 2
+    else:
+        return ZERO
+    for _ in range(WIDENINGS):
+        middle = floor_to((low + high) / 2, grid)
+        if middle <= low:
+            break
+        if feasible(middle):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def refuse(pair: Pair, trade: Trade, attempts: Attempts, target: Decimal) -> NoReturn:
     """Refuse a quantity that the markets' own rules or the cap on legs rule out."""
-    exact_out = trade.is_exact_out
-    held = capacities(pair, bounds, exact_out)
+    exact_out, bounds, asset = trade.is_exact_out, attempts.bounds, trade.quantity_asset
     grid = bounds.units.taken if exact_out else bounds.units.given
-    asset = trade.quantity_asset
-    if held is not None and sum(held, ZERO) < target:
-        most = sum(held, ZERO)
-        if not feasible(most):
-            most = largest(feasible, most, grid)
-        raise Infeasible(
-            f"the allowed markets hold {plain(most)} {asset}; lower the quantity or allow a partial fill",
+    held = capacities(pair, bounds, exact_out)
+    least = smallest(pair, bounds, exact_out)
+
+    most = min(sum(held, ZERO), MOST) if held is not None else MOST
+
+    def below(amount: Decimal) -> Iterator[Decimal]:
+        yield amount
+        yield largest(attempts.feasible, amount, grid)
+
+    def above(amount: Decimal) -> Iterator[Decimal]:
+        yield amount
+        yield next_above(attempts.feasible, amount, most, grid)
+
+    if least is None or target >= MOST or most < target:
+        raise Refusal(
+            f"the allowed markets hold {plain(most)} {asset}" if most < MOST else "the quantity is beyond any market",
             constraint="liquidity",
-            nearest=plain(most),
+            turns="quantity",
+            offers=refusal.quantities(trade, below(min(most, target))),
+            advice="trade {} or allow a partial fill",
         )
-    least, name = smallest(pair, bounds, exact_out)
-    if target < least:
-        raise Infeasible(
-            f"{plain(target)} {asset} is below the smallest order that a market takes; trade {plain(least)}",
-            constraint=name,
-            nearest=plain(least),
+    if target < least[0]:
+        raise Refusal(
+            f"{plain(target)} {asset} is below the smallest order that a market takes",
+            constraint=least[1],
+            turns="quantity",
+            offers=refusal.quantities(trade, above(least[0])),
+            advice="trade {}",
         )
-    if held is not None and sum(held[: bounds.max_legs], ZERO) < target:
-        legs, reached = 0, ZERO
-        while reached < target:
-            reached += held[legs]
-            legs += 1
-        raise Infeasible(
-            f"{bounds.max_legs} legs cannot fill {plain(target)} {asset}; allow {legs}",
+    needed = attempts.legs_needed(target, min(len(pair.sides), MOST_LEGS))
+    if needed is not None:
+        raise Refusal(
+            f"{bounds.max_legs} legs cannot fill {plain(target)} {asset}",
             constraint="max_legs",
-            nearest=str(legs),
+            turns="max_legs",
+            offers=refusal.legs(trade, [needed]),
+            advice="allow {}",
         )
-    most = largest(feasible, target, grid)
-    raise Infeasible(
-        f"the markets' minimums and lots leave no way to fill exactly {plain(target)} {asset}; trade {plain(most)}",
+    raise Refusal(
+        f"the markets' minimums and lots leave no way to fill exactly {plain(target)} {asset}",
         constraint=_rule(pair),
-        nearest=plain(most),
-    )
-
-
-def refuse_price(trade: Trade, price: Decimal, slippage_bps: Decimal, *, by_limit: bool) -> NoReturn:
-    """Refuse a fill whose price breaks the trade's own bound."""
-    if by_limit:
-        raise Infeasible(
-            f"the quantity costs {plain(price)} per {trade.instrument.base}; move the limit or allow a partial fill",
-            constraint="limit_price",
-            nearest=plain(price),
-        )
-    raise Infeasible(
-        f"the quantity slips {slippage_bps:.4f} bp; raise max_slippage_bps or allow a partial fill",
-        constraint="max_slippage_bps",
-        nearest=plain(slippage_bps),
-    )
-
-
-def refuse_balance(constraints: Constraints, needed: Decimal, asset: str) -> NoReturn:
-    """Refuse a trade that needs more than the program holds."""
-    raise Infeasible(
-        f"the trade needs {plain(needed)} {asset}; add to the balance, lower the quantity or allow a partial fill",
-        constraint="balances",
-        nearest=plain(needed),
+        turns="quantity",
+        offers=refusal.quantities(trade, chain(below(target), above(target))),
+        advice="trade {}",
     )
 
 

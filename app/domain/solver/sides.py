@@ -1,10 +1,11 @@
 """One direction of one market: arrays for the kernels and exact fills in `decimal`."""
 
 from bisect import bisect_left, bisect_right
+from copy import copy
 from decimal import ROUND_HALF_EVEN, Decimal
 from itertools import accumulate
 from operator import mul
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +13,12 @@ import numpy.typing as npt
 from app.domain.market import ConstantProduct, OrderBook
 from app.domain.solver.exact import (
     BASIS_POINTS,
+    LEAST,
+    MOST,
     ONE,
     ZERO,
     ceil_to,
+    common_step,
     down,
     fee_up,
     floor_to,
@@ -22,13 +26,16 @@ from app.domain.solver.exact import (
     short_up,
     up,
 )
-from app.domain.values import Asset
+from app.domain.values import Amount, Asset
 
 Floats = npt.NDArray[np.float64]
 
 NEGLIGIBLE = Decimal("1e-12")
 LEVEL_FIELDS = 5
 NO_LEVELS: Floats = np.empty((0, LEVEL_FIELDS))
+LEAST_KEPT = Decimal("1e-18")
+FINEST_TICK = Decimal("1e-60")
+"""A tick finer than this share of the price cannot be told from none."""
 
 LARGEST_EXPONENT = 60
 """Beyond 10 to this power an amount no longer fits the exact context with its decimals."""
@@ -55,44 +62,77 @@ class Fill(NamedTuple):
     limit_price: Decimal
 
 
+def charged(cost: Amount | None) -> Amount | None:
+    """Return a fixed cost that is one."""
+    return cost if cost is not None and cost.amount else None
+
+
 class BookSide:
     """The bids or the asks of a book, as whoever takes from them sees it.
 
     A row of `levels` holds: amount out per amount in, amount in, amount out, and what the better levels take
     in and give out. Amounts in and out include the fee; `base` amounts are what lots and minimums bind.
+    Levels from the first one on that is too large or too small to compute with are left out.
     """
 
     __slots__ = (
         "blocked", "buys", "cum_base", "cum_notional", "fee", "fee_asset", "fixed_cost", "levels", "lot", "market",
-        "min_base", "min_in", "multiple", "prices", "sizes", "tick",
+        "min_base", "min_in", "multiple", "prices", "sizes", "step", "tick",
     )  # fmt: skip
 
     prices: tuple[Decimal, ...]
     sizes: tuple[Decimal, ...]
     cum_base: tuple[Decimal, ...]
     cum_notional: tuple[Decimal, ...]
+    step: Decimal
+    lot: Decimal | None
+    min_base: Decimal
+    min_in: float
+    blocked: str | None
 
     def __init__(self, market: OrderBook, *, buys: bool) -> None:
-        """Arrange one side; runs in the exact context."""
+        """Arrange one side, its steps left to `on_grid`; runs in the exact context."""
         self.market = market
         self.buys = buys
-        self.fixed_cost = market.fixed_cost
+        self.fixed_cost = charged(market.fixed_cost)
         self.fee = market.fee_bps / BASIS_POINTS
         self.multiple = ONE + self.fee if buys else ONE - self.fee
         self.fee_asset = market.quote
-        self.tick = market.tick_size or None
-        self.lot = market.lot_size or None
-        levels = [level for level in (market.asks if buys else market.bids) if usable(*level)]
+        levels = [level for level in (market.asks if buys else market.bids) if level[0] > 0 and level[1] > 0]
         levels.sort(key=lambda level: level[0], reverse=not buys)
-        if self.multiple <= 0:
-            levels = []
-        self.prices = tuple(price for price, _ in levels)
-        self.sizes = tuple(size for _, size in levels)
-        self.cum_base = (ZERO, *accumulate(self.sizes))
-        self.cum_notional = (ZERO, *accumulate(map(mul, self.prices, self.sizes)))
+        prices = [price for price, _ in levels]
+        sizes = [size for _, size in levels]
+        cum_base = [ZERO, *accumulate(sizes)]
+        cum_notional = [ZERO, *accumulate(map(mul, prices, sizes))]
+        count = self._representable(prices, cum_base, cum_notional)
+        self.prices, self.sizes = tuple(prices[:count]), tuple(sizes[:count])
+        self.cum_base, self.cum_notional = tuple(cum_base[: count + 1]), tuple(cum_notional[: count + 1])
         self.levels = self._arrange()
-        self.min_base, self.blocked = self._minimum()
-        self.min_in = float(self._notional(self.min_base) * self.multiple if buys else self.min_base)
+        tick = market.tick_size
+        self.tick = tick if tick and count and tick > max(prices[0], prices[count - 1]) * FINEST_TICK else None
+
+    def _representable(self, prices: list[Decimal], cum_base: list[Decimal], cum_notional: list[Decimal]) -> int:
+        if not prices or self.multiple < LEAST_KEPT:
+            return 0
+        dearer = max(self.multiple, ONE)
+
+        def fits(level: int) -> bool:
+            return LEAST < prices[level] < MOST > max(cum_base[level + 1], cum_notional[level + 1] * dearer)
+
+        if fits(0) and fits(len(prices) - 1):
+            return len(prices)
+        return next((level for level in range(len(prices)) if not fits(level)), 0)
+
+    def on_grid(self, unit: Decimal) -> Self:
+        """Return this side with the steps that its lots and the base asset's unit leave together."""
+        side = copy(self)
+        lot = self.market.lot_size
+        together = common_step(lot, unit) if lot else unit
+        side.lot = together if together != unit else None
+        side.step = side.lot or unit
+        side.min_base, side.blocked = side._minimum()
+        side.min_in = float(side._notional(side.min_base) * side.multiple if side.buys else side.min_base)
+        return side
 
     def _arrange(self) -> Floats:
         if not self.prices:
@@ -111,6 +151,10 @@ class BookSide:
     def _minimum(self) -> tuple[Decimal, str | None]:
         wanted = self.market.min_quantity or ZERO
         notional = self.market.min_notional or ZERO
+        if self.step > self.cum_base[-1]:
+            return ZERO, "lot_size" if self.lot is not None else "liquidity"
+        if wanted > self.cum_base[-1]:
+            return ZERO, "min_quantity"
         if notional > self.cum_notional[-1]:
             return ZERO, "min_notional"
         name = "min_quantity"
@@ -119,13 +163,8 @@ class BookSide:
             base = self.cum_base[reached] + (notional - self.cum_notional[reached]) / self.prices[reached]
             if base > wanted:
                 wanted, name = base, "min_notional"
-        capacity = self.cum_base[-1]
-        if self.lot is not None:
-            wanted = ceil_to(wanted, self.lot)
-            if floor_to(capacity, self.lot) == 0:
-                return ZERO, "lot_size"
-            capacity = floor_to(capacity, self.lot)
-        return (ZERO, name) if wanted > capacity else (wanted, None)
+        wanted = ceil_to(wanted, self.step)
+        return (ZERO, name) if wanted > self.cum_base[-1] else (wanted, None)
 
     @property
     def best_price(self) -> Decimal | None:
@@ -144,17 +183,11 @@ class BookSide:
         reached = bisect_right(self.cum_notional, notional) - 1
         return self.cum_base[reached] + (notional - self.cum_notional[reached]) / self.prices[reached]
 
-    def _base_step(self, units: Units) -> tuple[Decimal, Decimal | None]:
-        grid = units.taken if self.buys else units.given
-        return grid, self.lot if self.lot is not None and self.lot > grid else None
+    def _floor(self, base: Decimal) -> Decimal:
+        return down(base, self.step) if self.lot is None else floor_to(base, self.lot)
 
-    def _floor(self, base: Decimal, units: Units) -> Decimal:
-        grid, lot = self._base_step(units)
-        return down(base, grid) if lot is None else floor_to(base, lot)
-
-    def _ceil(self, base: Decimal, units: Units) -> Decimal:
-        grid, lot = self._base_step(units)
-        return up(base, grid) if lot is None else ceil_to(base, lot)
+    def _ceil(self, base: Decimal) -> Decimal:
+        return up(base, self.step) if self.lot is None else ceil_to(base, self.lot)
 
     def fill(self, base: Decimal, units: Units) -> Fill:
         """Exchange an exact base quantity that the book holds."""
@@ -178,18 +211,17 @@ class BookSide:
         base = self.cum_base[reached]
         if fraction > 0.0 and reached < len(self.sizes):
             base += self.sizes[reached] * Decimal(repr(fraction))
-        grid, lot = self._base_step(units)
-        base = down(base, grid) if lot is None else (base / lot).to_integral_value(ROUND_HALF_EVEN) * lot
-        if base < self.min_base:
-            base = self._ceil(self.min_base, units)
+        lot = self.lot
+        base = down(base, self.step) if lot is None else (base / lot).to_integral_value(ROUND_HALF_EVEN) * lot
+        base = max(base, self.min_base)
         if base > self.cum_base[-1]:
-            base = self._floor(self.cum_base[-1], units)
+            base = self._floor(self.cum_base[-1])
         return self._worthwhile(base, units)
 
     def spend(self, amount: Decimal, units: Units) -> Fill | None:
         """Send at most `amount`: the largest fill that it pays for."""
         wanted = self._base_for(amount / self.multiple) if self.buys else min(amount, self.cum_base[-1])
-        fill = self._worthwhile(self._floor(wanted, units), units)
+        fill = self._worthwhile(self._floor(wanted), units)
         if fill is None:
             return None
         unspent = amount - fill.sends
@@ -205,24 +237,24 @@ class BookSide:
 
     def obtain(self, target: Decimal, units: Units) -> Fill | None:
         """Receive at least `target`: the cheapest fill, or None when the book is too thin."""
-        base = self._ceil(target if self.buys else self._base_for(target / self.multiple), units)
+        base = self._ceil(target if self.buys else self._base_for(target / self.multiple))
         if base > self.cum_base[-1]:
-            base = self._floor(self.cum_base[-1], units)
+            base = self._floor(self.cum_base[-1])
         fill = self._worthwhile(base, units)
         if fill is None or fill.receives < target:
             return None
         if self.lot is None and self.buys:
-            paid_for = self._floor(self._base_for(fill.sends / self.multiple), units)
+            paid_for = self._floor(self._base_for(fill.sends / self.multiple))
             if paid_for - base > base * NEGLIGIBLE:
                 return self.fill(paid_for, units)
         elif self.lot is None and fill.receives - target <= target * NEGLIGIBLE:
             return fill._replace(receives=target)
         return fill
 
-    def step_amount(self, units: Units) -> Decimal:
+    @property
+    def least_base(self) -> Decimal:
         """The smallest base quantity this side trades at all."""
-        grid, lot = self._base_step(units)
-        return max(self.min_base, lot if lot is not None else grid)
+        return max(self.min_base, self.step)
 
 
 class PoolSide:
@@ -240,12 +272,18 @@ class PoolSide:
         """Arrange one direction; `buys` says that the asset taken is the base."""
         self.market = market
         self.buys = buys
-        self.fixed_cost = market.fixed_cost
+        self.fixed_cost = charged(market.fixed_cost)
         self.fee = market.fee_bps / BASIS_POINTS
         self.multiple = ONE - self.fee
         self.fee_asset = gives
         self.depth_in = market.reserves[gives]
         self.depth_out = market.reserves[takes]
+
+    @property
+    def usable(self) -> bool:
+        """Say whether the pool gives anything and its numbers can be computed with."""
+        depths = (self.depth_in, self.depth_out)
+        return min(depths) > LEAST and max(depths) < MOST and LEAST_KEPT < self.multiple < MOST
 
     @property
     def best_price(self) -> Decimal:
@@ -270,6 +308,8 @@ class PoolSide:
 
     def spend(self, amount: Decimal, units: Units) -> Fill | None:
         """Send `amount`, rounded down to the asset's precision."""
+        if amount > MOST:
+            return None
         sends = down(amount, units.given)
         if sends <= 0:
             return None
@@ -280,7 +320,10 @@ class PoolSide:
         """Receive at least `target`, or None when the reserve does not hold it."""
         if target >= self.depth_out or target <= 0:
             return None
-        sends = up(self.depth_in * target / ((self.depth_out - target) * self.multiple), units.given)
+        needed = self.depth_in * target / ((self.depth_out - target) * self.multiple)
+        if needed > MOST:
+            return None
+        sends = up(needed, units.given)
         receives = down(self._forward(sends), units.taken)
         if receives - target <= target * NEGLIGIBLE:
             receives = target

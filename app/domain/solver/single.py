@@ -1,29 +1,24 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from decimal import Decimal, localcontext
 from typing import NoReturn
 
-from app.domain.errors import Infeasible
-from app.domain.market import ConstantProduct, OrderBook
 from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.certificate import certify
-from app.domain.solver.exact import BASIS_POINTS, EXACT, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import alternative, excluded_names
 from app.domain.solver.graph.network import Network, network_of
 from app.domain.solver.graph.solving import GraphSolving
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
-from app.domain.solver.shortfall import capacities, refuse, refuse_balance, refuse_empty, refuse_price
-from app.domain.solver.sides import Units
+from app.domain.solver.refusal import Refusal, balances, limits, quantities, slippages
+from app.domain.solver.shortfall import capacities, refuse, refuse_empty, refuse_unvalued, smallest
 from app.domain.trade import Trade
-from app.domain.values import DEFAULT_DECIMALS, Amount, plain
+from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
 REPLANS = 8
-PAIR_KINDS = (OrderBook, ConstantProduct)
-"""What the closed solution for one pair fills exactly, with lots, minimums and fixed costs."""
 
 
 def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution:
@@ -32,49 +27,58 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     `costs` sum exactly to `sends - arrival * receives + fixed` for a buy and to `arrival * sends - receives + fixed`
     for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
     """
-    with localcontext(EXACT):
-        network = _network(problem)
-        if network is None:
-            return _Solving(problem, should_stop).solve()
-
-        def direct(trade: Trade) -> Solution | None:
-            try:
-                return _Solving(replace(problem, trade=trade), should_stop).solve()
-            except Infeasible:
-                return None
-
-        return GraphSolving(problem, network, direct, should_stop).solve()
-
-
-def _network(problem: Problem) -> Network | None:
     trade = problem.trade
-    both = frozenset((trade.gives, trade.takes))
-    if all(market.assets == both and isinstance(market.market, PAIR_KINDS) for market in problem.markets):
+    decimals = problem.decimals
+    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
+
+    def obstacle(other: Trade) -> str | None:
+        try:
+            _Solving(other, pair, problem, should_stop).solve()
+        except Refusal as refusal:
+            return refusal.turns
         return None
+
+    def direct(other: Trade) -> Solution | None:
+        try:
+            return _Solving(other, pair, problem, should_stop).solve()
+        except Refusal:
+            return None
+
+    with localcontext(EXACT):
+        pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
+        network = None if pair.is_everything else _network(problem, pair)
+        if network is not None:
+            return GraphSolving(problem, network, direct, should_stop).solve()
+        try:
+            return _Solving(trade, pair, problem, should_stop).solve()
+        except Refusal as refusal:
+            raise refusal.stated(obstacle) from None
+
+
+def _network(problem: Problem, pair: Pair) -> Network | None:
+    trade = problem.trade
     network = network_of(problem.markets, problem.decimals)
     one_pair = network.is_one_pair(trade.gives, trade.takes, trade.constraints.max_hops)
-    quoted = any(market.assets == both and isinstance(market.market, PAIR_KINDS) for market in problem.markets)
-    return None if one_pair and quoted else network
+    return None if one_pair and pair.is_quoted else network
 
 
 class _Solving:
-    def __init__(self, problem: Problem, should_stop: Callable[[], bool]) -> None:
-        trade = problem.trade
+    def __init__(self, trade: Trade, pair: Pair, problem: Problem, should_stop: Callable[[], bool]) -> None:
         self.trade = trade
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
-        self.pair: Pair = pair_of(problem.markets, trade.instrument, self.gives)
+        self.pair = pair
         modes = self.pair.allowed(trade.constraints)
         if not modes.any():
             refuse_empty(self.pair, trade)
-        decimals = problem.decimals
-        self.units = Units(
-            unit(decimals.get(self.gives, DEFAULT_DECIMALS)), unit(decimals.get(self.takes, DEFAULT_DECIMALS))
-        )
+        self.units = self.pair.units
         self.planner = Planner(trade, self.pair, modes, self.units, problem.markets, should_stop)
+        if self.planner.unvalued and not self.planner.bounds.modes.any():
+            refuse_unvalued(trade, self.planner.unvalued[0])
         self.grid = self.units.taken if self.exact_out else self.units.given
         round_to = ceil_to if self.exact_out else floor_to
-        self.wanted = round_to(trade.quantity, self.grid)
+        self.wanted = round_to(min(trade.quantity, MOST), self.grid)
+        self.conceivable = trade.quantity <= MOST
         self.arrival = self.pair.arrival_price(trade.constraints)
         self.binding: list[str] = []
         self.least_rate = 0.0
@@ -82,10 +86,13 @@ class _Solving:
     def solve(self) -> Solution:
         trade = self.trade
         if self.wanted <= 0:
-            raise Infeasible(
+            least = smallest(self.pair, self.planner.bounds, self.exact_out)
+            raise Refusal(
                 f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
                 constraint="quantity",
-                nearest=plain(self.grid),
+                turns="quantity",
+                offers=quantities(trade, [self.grid] if least is None else [self.grid, least[0]]),
+                advice="trade {}",
             )
         planned = self._fund(self._first())
         if trade.limit_price is not None or trade.max_slippage_bps is not None:
@@ -93,11 +100,11 @@ class _Solving:
         return self._state(planned)
 
     def _first(self) -> Plan:
-        planned = self.planner.plan(self.wanted, self.exact_out)
+        planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is not None:
             return planned
         if not self.trade.constraints.allow_partial:
-            refuse(self.pair, self.trade, self.planner.bounds, self.wanted, self.planner.feasible)
+            refuse(self.pair, self.trade, self.planner, self.wanted)
         held = capacities(self.pair, self.planner.bounds, self.exact_out)
         if held is not None:
             most = min(sum(held[: self.planner.bounds.max_legs], ZERO), self.wanted)
@@ -105,7 +112,7 @@ class _Solving:
         if planned is None:
             planned = self.planner.largest(self.wanted, self.exact_out)
         if planned is None:
-            refuse(self.pair, self.trade, self.planner.bounds, self.wanted, self.planner.feasible)
+            refuse(self.pair, self.trade, self.planner, self.wanted)
         return planned
 
     def _fund(self, planned: Plan) -> Plan:
@@ -117,29 +124,33 @@ class _Solving:
             if asset in (self.gives, self.takes) or held is None or needed <= held:
                 continue
             if not self.planner.without(asset) or not self.planner.bounds.modes.any():
-                refuse_balance(self.trade.constraints, needed, asset)
+                self._refuse_balance([needed], asset)
             self.binding.append("balances")
             replanned = self.planner.plan(planned.target, self.exact_out)
             if replanned is None:
-                refuse_balance(self.trade.constraints, needed, asset)
+                self._refuse_balance([needed], asset)
             planned = replanned
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
         if not self.trade.constraints.allow_partial:
-            refuse_balance(self.trade.constraints, self._needs(planned), self.gives)
+            self._refuse_balance([self._needs(planned)], self.gives)
         self.binding.append("balances")
         return self._afford(planned, held)
 
     def _needs(self, planned: Plan) -> Decimal:
         return planned.execution.sends + self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
 
+    def _affordable(self, planned: Plan) -> bool:
+        balances = self.trade.constraints.balances
+        if not balances:
+            return True
+        needed = self.planner.paid_aside(planned.execution)
+        needed[self.gives] = needed.get(self.gives, ZERO) + planned.execution.sends
+        return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
+
     def _afford(self, planned: Plan, held: Decimal) -> Plan:
         needed = self._needs(planned)
-
-        def fits(plan: Plan) -> bool:
-            return self._needs(plan) <= held
-
         for _ in range(REPLANS):
             aside = self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
             tender = floor_to(held - aside, self.units.given)
@@ -148,20 +159,31 @@ class _Solving:
             paid = self.planner.plan(tender, False)
             if paid is None:
                 break
-            if fits(paid):
+            if self._affordable(paid):
                 if not self.exact_out:
                     return paid
                 amount = min(paid.execution.receives, self.wanted)
-                bought = self.planner.attempt(amount, self.grid, True, fits)
-                bought = bought or self.planner.shrink(amount, self.grid, True, fits)
+                bought = self.planner.attempt(amount, self.grid, True, self._affordable)
+                bought = bought or self.planner.shrink(amount, self.grid, True, self._affordable)
                 if bought is not None:
                     return bought
                 break
             planned = paid
-        smaller = self.planner.shrink(planned.target, self.grid, self.exact_out, fits)
+        smaller = self.planner.shrink(planned.target, self.grid, self.exact_out, self._affordable)
         if smaller is None:
-            refuse_balance(self.trade.constraints, needed, self.gives)
+            least = smallest(self.pair, self.planner.bounds, self.exact_out)
+            tiny = self.planner.plan(least[0], self.exact_out) if least is not None else None
+            self._refuse_balance([needed] if tiny is None else [self._needs(tiny), needed], self.gives)
         return smaller
+
+    def _refuse_balance(self, enough: list[Decimal], asset: Asset) -> NoReturn:
+        raise Refusal(
+            f"the trade needs more {asset} than its balance",
+            constraint="balances",
+            turns=f"balances.{asset}",
+            offers=balances(self.trade, asset, enough),
+            advice="hold {} " + asset + ", lower the quantity or allow a partial fill",
+        )
 
     def _bound_price(self, planned: Plan) -> Plan:
         trade, buys = self.trade, self.pair.buys
@@ -179,6 +201,9 @@ class _Solving:
             sends, receives = plan.execution.sends, plan.execution.receives
             return sends <= limit * receives if buys else receives >= limit * sends
 
+        def fits_all(plan: Plan) -> bool:
+            return fits(plan) and self._affordable(plan)
+
         if not fits(planned) and self.pair.has_fixed_costs:
             # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
             self.planner.price_first = True
@@ -186,25 +211,32 @@ class _Solving:
         if fits(planned):
             return planned
         if not trade.constraints.allow_partial:
-            self._refuse_price(planned, name)
+            self._refuse_price([planned], name)
         self.binding.append(name)
         smaller: Plan | None = None
         if limit > 0:
             self.least_rate = float(ONE / limit if buys else limit)
-            smaller = self.planner.within(planned.target, self.exact_out, self.least_rate, fits)
+            smaller = self.planner.within(planned.target, self.exact_out, self.least_rate, fits_all)
         if smaller is None:
-            tiny = self.planner.shrink(planned.target / 2**10, self.grid, self.exact_out, lambda _: True)
-            self._refuse_price(tiny or planned, name)
+            tiny = self.planner.shrink(planned.target / 2**10, self.grid, self.exact_out, self._affordable)
+            self._refuse_price([planned] if tiny is None else [tiny, planned], name)
         return smaller
 
-    def _refuse_price(self, planned: Plan, name: str) -> NoReturn:
-        sends, receives = planned.execution.sends, planned.execution.receives
-        with localcontext(STATED) as rounding:
-            rounding.rounding = ROUND_CEILING if self.pair.buys else ROUND_FLOOR
-            price = sends / receives if self.pair.buys else receives / sends
-            rounding.rounding = ROUND_CEILING
-            slippage = self._slippage(sends, receives) if self.arrival else ZERO
-        refuse_price(self.trade, price, slippage, by_limit=name == "limit_price")
+    def _refuse_price(self, plans: list[Plan], name: str) -> NoReturn:
+        fills = [(plan.execution.sends, plan.execution.receives) for plan in plans]
+        by_limit = name == "limit_price"
+        raise Refusal(
+            f"no fill of the quantity keeps {name}",
+            constraint=name,
+            turns=name,
+            offers=limits(self.trade, fills, buys=self.pair.buys)
+            if by_limit
+            else slippages(self.trade, [self._slippage(*fill) for fill in fills]),
+            advice="move the limit to {} or allow a partial fill"
+            if by_limit
+            else "allow a slippage of {} bp or a partial fill",
+            otherwise="lower the quantity or allow a partial fill",
+        )
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
         if self.pair.buys:
@@ -235,7 +267,7 @@ class _Solving:
             fees += fill.fee if side.fee_asset == quote else fill.fee * arrival
         fixed = self.planner.fixed_cost(execution, planned.prices)
         lost = sends - arrival * receives if pair.buys else arrival * sends - receives
-        complete = planned.target == self.wanted
+        complete = self.conceivable and planned.target == self.wanted
         residual = self.wanted - sends if complete and not self.exact_out else ZERO
         limited = self.least_rate if not complete else 0.0
         tender = planned.target if not (self.exact_out and complete) else self.wanted

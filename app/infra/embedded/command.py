@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from app.infra.embedded.errors import EmbeddedError
-from app.infra.embedded.process import Child, LogFile, Probe
+from app.infra.embedded.process import Child, LogFile, Probe, SupervisedChild
 
 READY_POLL_S = 0.02
 
@@ -31,45 +30,20 @@ class ChildSpec:
     critical: bool = True
 
 
-class Command:
-    """Run what a `ChildSpec` describes; `start()` may be called again whenever it has ended."""
+class Command(SupervisedChild):
+    """Run what a `ChildSpec` describes."""
 
     def __init__(self, spec: ChildSpec, log: LogFile) -> None:
-        self.name = spec.name
-        self.log = log
+        super().__init__(spec.name, log, farewell=[(signal.SIGTERM, spec.grace_s)])
         self._spec = spec
-        self._child: Child | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """The pid of the running command, or None."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
-
-    async def start(self) -> None:
-        """Return when the command is ready."""
+    async def _launch(self) -> None:
         spec = self._spec
         child = self._child = Child.spawn(
             spec.name, spec.argv, log=self.log, env={**os.environ, **spec.env}, cwd=spec.cwd
         )
-        if spec.ready is None:
-            return
-        try:
+        if spec.ready is not None:
             await child.wait_ready(spec.ready, timeout_s=spec.ready_timeout_s, interval_s=READY_POLL_S)
-        except BaseException:
-            await self.stop()
-            raise
-
-    async def wait(self) -> int:
-        """Return the command's exit code once it has ended."""
-        if self._child is None:
-            raise EmbeddedError(f"{self.name} was never started")
-        return await self._child.wait()
-
-    async def stop(self) -> None:
-        """Ask the command to end, then make it."""
-        if self._child is not None:
-            await self._child.stop((signal.SIGTERM, self._spec.grace_s))
-            self._child = None
 
 
 def http_ready(url: str, timeout_s: float = 2.0) -> Probe:

@@ -1,8 +1,10 @@
 """The data directory: where everything that this installation keeps has its place."""
 
+import contextlib
 import fcntl
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,7 @@ class DataDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path.expanduser().absolute()
         self.credentials = self.path / "credentials.json"
+        self.pepper = self.path / "pepper"
         self.pids = self.path / "pids.json"
         self.runtime = self.path / "runtime.json"
         self.lock = self.path / "lock"
@@ -57,6 +60,21 @@ class DataDirectory:
     def write_runtime(self, content: Mapping[str, Any]) -> None:
         """Store the effective URLs, so that other commands find the running parts."""
         write_json(self.runtime, content)
+
+    def read_or_make_pepper(self) -> str:
+        """Return the secret that keys are hashed with, made here once; it never changes."""
+        with contextlib.suppress(FileNotFoundError):
+            kept = self.pepper.read_text()
+            if kept:
+                return kept
+            self.pepper.unlink()
+        temporary = write_aside(self.pepper, secrets.token_urlsafe(32))
+        try:
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, self.pepper)
+        finally:
+            os.unlink(temporary)
+        return self.pepper.read_text()
 
     def read_pids(self) -> dict[str, int]:
         """Return the running children, name to pid; empty when nothing runs."""
@@ -119,15 +137,24 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Replace a JSON file atomically and durably; only its owner may read it."""
-    # mkstemp creates with mode 600, so the content is never readable by others, not even for a moment.
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = write_aside(path, json.dumps(content, indent=2) + "\n")
     try:
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(content, file, indent=2)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def write_aside(path: Path, text: str) -> str:
+    """Write what is to become a file durably beside it, for its owner's eyes only; answers where."""
+    # mkstemp creates with mode 600, so the content is never readable by others, not even for a moment.
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary

@@ -10,13 +10,11 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from app.infra.embedded.binaries import PostgresBinaries
 from app.infra.embedded.errors import EmbeddedError
 from app.infra.embedded.layout import DirectoryLock
-from app.infra.embedded.process import Child, Isolation, LogFile, run_to_end
+from app.infra.embedded.process import Child, Isolation, LogFile, SupervisedChild, run_to_end
 from app.infra.embedded.sockets import private_socket_directory
 
 PORT = 5432
@@ -27,6 +25,8 @@ DATABASE = "solver"
 
 READY_POLL_S = 0.005
 READY_TIMEOUT_S = 120.0
+# A fast shutdown, then an immediate one, which recovers at the next start.
+FAREWELL = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 2.0))
 LEFTOVER_POLL_S = 0.02
 LEFTOVER_SHUTDOWN_S = 5.0
 LEFTOVER_ORPHAN_S = 0.3
@@ -78,10 +78,8 @@ GRANT CONNECT ON DATABASE {DATABASE} TO {SERVICE_ROLE};
 """
 
 
-class EmbeddedPostgres:
-    """Run one cluster under `data_dir`; `start()` may be called again whenever the server has ended."""
-
-    name = "postgres"
+class EmbeddedPostgres(SupervisedChild):
+    """Run one cluster under `data_dir`, which `start()` creates where there is none."""
 
     def __init__(
         self,
@@ -93,6 +91,7 @@ class EmbeddedPostgres:
         isolation: Isolation = "auto",
     ) -> None:
         self._data_dir = data_dir.expanduser().absolute()
+        super().__init__("postgres", log or LogFile(self._data_dir / "postgres.log"), farewell=FAREWELL)
         self._cluster = self._data_dir / "cluster"
         self._binaries = binaries
         self._settings = dict(settings or {})
@@ -100,8 +99,6 @@ class EmbeddedPostgres:
         self._lock = DirectoryLock(self._data_dir / "lock")
         # Shown in the title of every server process: how leftovers of an earlier life are recognised.
         self._mark = f"solver-{hashlib.sha256(os.fsencode(self._cluster)).hexdigest()[:12]}"
-        self._child: Child | None = None
-        self.log = log or LogFile(self._data_dir / "postgres.log")
         self.socket_directory = private_socket_directory(self._data_dir, SOCKET_NAME)
 
     @property
@@ -114,59 +111,34 @@ class EmbeddedPostgres:
         """The DSN of the least-privilege role of the running service."""
         return self._url(SERVICE_ROLE)
 
-    @property
-    def pid(self) -> int | None:
-        """The pid of the running server, or None."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
+    async def stop(self) -> None:
+        """End the server and wait for it."""
+        await super().stop()
+        self._lock.release()
 
-    async def start(self) -> None:
-        """Return when the server accepts connections; create the cluster first where there is none."""
+    async def _launch(self) -> None:
         self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
         if not self._lock.held:
             self._lock.acquire()
-        try:
-            await self._evict_leftovers()
-            if not self._cluster.exists():
-                await self._create_cluster()
-            # Nothing of ours runs, yet its number may be somebody else's by now, which Postgres takes for a rival.
-            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
-            self.socket_directory.create()
-            self._child = Child.spawn(
-                self.name,
-                [self._binaries.postgres, "-D", self._cluster, *self._options()],
-                log=self.log,
-                env=server_environment(),
-                death_signal=signal.SIGINT,
-                isolation=self._isolation,
-                owned=(self._cluster, self.socket_directory.path),
-            )
-            await self._child.wait_ready(self._is_ready, timeout_s=READY_TIMEOUT_S, interval_s=READY_POLL_S)
-        except BaseException:
-            await self.stop()
-            raise
+        await self._evict_leftovers()
+        if not self._cluster.exists():
+            await self._create_cluster()
+        # Nothing of ours runs, yet its number may be somebody else's by now, which Postgres takes for a rival.
+        (self._cluster / "postmaster.pid").unlink(missing_ok=True)
+        self.socket_directory.create()
+        self._child = Child.spawn(
+            self.name,
+            [self._binaries.postgres, "-D", self._cluster, *self._options()],
+            log=self.log,
+            env=server_environment(),
+            death_signal=signal.SIGINT,
+            isolation=self._isolation,
+            owned=(self._cluster, self.socket_directory.path),
+        )
+        await self._child.wait_ready(self._is_ready, timeout_s=READY_TIMEOUT_S, interval_s=READY_POLL_S)
 
-    async def wait(self) -> int:
-        """Return the server's exit code once it has ended."""
-        if self._child is None:
-            raise EmbeddedError("Postgres was never started")
-        return await self._child.wait()
-
-    async def stop(self, grace_s: float = 15.0) -> None:
-        """End the server: a fast shutdown, then an immediate one, which recovers at the next start."""
-        if self._child is not None:
-            await self._child.stop((signal.SIGINT, grace_s), (signal.SIGQUIT, 2.0))
-            self._child = None
-            self.socket_directory.remove()
-        self._lock.release()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
+    def _clean_up(self) -> None:
+        self.socket_directory.remove()
 
     def _url(self, role: str) -> str:
         return f"postgresql://{role}@/{DATABASE}?host={self.socket_directory.path}&port={PORT}"

@@ -7,11 +7,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from types import TracebackType
+from typing import Literal, Self
 
-from app.infra.embedded.errors import StartFailed
+from app.infra.embedded.errors import EmbeddedError, StartFailed
 
 Isolation = Literal["none", "auto", "namespace", "setuid"]
 Probe = Callable[[], Awaitable[bool]]
@@ -181,6 +183,57 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._exited.set()
+
+
+class SupervisedChild(ABC):
+    """One process that `start()` brings up again whenever it has ended; as a context it runs until the block ends."""
+
+    def __init__(self, name: str, log: LogFile, *, farewell: Sequence[tuple[signal.Signals, float]]) -> None:
+        self.name = name
+        self.log = log
+        self._farewell = tuple(farewell)
+        self._child: Child | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The pid of the running process, or None."""
+        return self._child.pid if self._child is not None and self._child.returncode is None else None
+
+    async def start(self) -> None:
+        """Return when the process is ready; what failed to start is stopped."""
+        try:
+            await self._launch()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def wait(self) -> int:
+        """Return the exit code once the process has ended."""
+        if self._child is None:
+            raise EmbeddedError(f"{self.name} was never started")
+        return await self._child.wait()
+
+    async def stop(self) -> None:
+        """Ask the process to end, then make it."""
+        if self._child is not None:
+            await self._child.stop(*self._farewell)
+            self._child = None
+            self._clean_up()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    @abstractmethod
+    async def _launch(self) -> None: ...
+
+    def _clean_up(self) -> None:  # noqa: B027
+        pass
 
 
 async def run_to_end(

@@ -3,12 +3,9 @@
 import asyncio
 import signal
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from app.infra.embedded.errors import EmbeddedError
 from app.infra.embedded.layout import DirectoryLock
-from app.infra.embedded.process import Child, LogFile
+from app.infra.embedded.process import Child, LogFile, SupervisedChild
 from app.infra.embedded.sockets import private_socket_directory
 
 SOCKET_NAME = "redis.sock"
@@ -16,18 +13,15 @@ READY_POLL_S = 0.005
 READY_TIMEOUT_S = 20.0
 
 
-class EmbeddedRedis:
-    """Run one server under `data_dir`; `start()` may be called again whenever the server has ended."""
-
-    name = "redis"
+class EmbeddedRedis(SupervisedChild):
+    """Run one server under `data_dir`."""
 
     def __init__(self, data_dir: Path, binary: Path, *, log: LogFile | None = None, max_memory_mb: int = 64) -> None:
         self._data_dir = data_dir.expanduser().absolute()
+        super().__init__("redis", log or LogFile(self._data_dir / "redis.log"), farewell=[(signal.SIGTERM, 5.0)])
         self._binary = binary
         self._max_memory_mb = max_memory_mb
         self._lock = DirectoryLock(self._data_dir / "lock")
-        self._child: Child | None = None
-        self.log = log or LogFile(self._data_dir / "redis.log")
         self.socket_directory = private_socket_directory(self._data_dir, SOCKET_NAME)
         self.socket = self.socket_directory.path / SOCKET_NAME
 
@@ -36,56 +30,31 @@ class EmbeddedRedis:
         """The URL that redis-py takes."""
         return f"unix://{self.socket}"
 
-    @property
-    def pid(self) -> int | None:
-        """The pid of the running server, or None."""
-        return self._child.pid if self._child is not None and self._child.returncode is None else None
+    async def stop(self) -> None:
+        """End the server and wait for it."""
+        await super().stop()
+        self._lock.release()
 
-    async def start(self) -> None:
-        """Return when the server answers."""
+    async def _launch(self) -> None:
         self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._lock.held:
             self._lock.acquire()
-        try:
-            self.socket_directory.create()
-            # The socket of a killed server would answer nobody.
-            self.socket.unlink(missing_ok=True)
-            self._child = Child.spawn(
-                self.name,
-                [
-                    *(self._binary, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700"),
-                    *("--dir", self._data_dir, "--daemonize", "no", "--save", "", "--appendonly", "no"),
-                    *("--maxmemory", f"{self._max_memory_mb}mb", "--maxmemory-policy", "allkeys-lru"),
-                ],
-                log=self.log,
-            )
-            await self._child.wait_ready(self._answers, timeout_s=READY_TIMEOUT_S, interval_s=READY_POLL_S)
-        except BaseException:
-            await self.stop()
-            raise
+        self.socket_directory.create()
+        # The socket of a killed server would answer nobody.
+        self.socket.unlink(missing_ok=True)
+        self._child = Child.spawn(
+            self.name,
+            [
+                *(self._binary, "--port", "0", "--unixsocket", self.socket, "--unixsocketperm", "700"),
+                *("--dir", self._data_dir, "--daemonize", "no", "--save", "", "--appendonly", "no"),
+                *("--maxmemory", f"{self._max_memory_mb}mb", "--maxmemory-policy", "allkeys-lru"),
+            ],
+            log=self.log,
+        )
+        await self._child.wait_ready(self._answers, timeout_s=READY_TIMEOUT_S, interval_s=READY_POLL_S)
 
-    async def wait(self) -> int:
-        """Return the server's exit code once it has ended."""
-        if self._child is None:
-            raise EmbeddedError("Redis was never started")
-        return await self._child.wait()
-
-    async def stop(self, grace_s: float = 5.0) -> None:
-        """End the server and wait for it."""
-        if self._child is not None:
-            await self._child.stop((signal.SIGTERM, grace_s))
-            self._child = None
-            self.socket_directory.remove()
-        self._lock.release()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop()
+    def _clean_up(self) -> None:
+        self.socket_directory.remove()
 
     async def _answers(self) -> bool:
         reader, writer = await asyncio.open_unix_connection(self.socket)

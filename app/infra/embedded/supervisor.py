@@ -27,14 +27,25 @@ class Part(Protocol):
     """Anything that runs as one process and can be started again after it ended."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in logs and on the console."""
+
     @property
-    def log(self) -> LogFile: ...
+    def log(self) -> LogFile:
+        """What it writes to."""
+
     @property
-    def pid(self) -> int | None: ...
-    async def start(self) -> None: ...
-    async def wait(self) -> int: ...
-    async def stop(self) -> None: ...
+    def pid(self) -> int | None:
+        """The pid of the running process, or None."""
+
+    async def start(self) -> None:
+        """Return when it is ready."""
+
+    async def wait(self) -> int:
+        """Return the exit code once it has ended."""
+
+    async def stop(self) -> None:
+        """End it and wait for that."""
 
 
 class State(StrEnum):

@@ -71,7 +71,7 @@ async def bury(connection: Connection, claims: Sequence[Claim]) -> set[int]:
 async def _settle(connection: Connection, claims: Sequence[Claim], *, state: int) -> set[int]:
     rows = await connection.fetch(
         """
-        UPDATE lake.delivery d SET state = $3, owner = NULL
+        UPDATE lake.delivery d SET state = $3, owner = NULL, available_at = now()
         FROM unnest($1::bigint[], $2::int[]) AS t(position, token)
         WHERE d.position = t.position AND d.claims = t.token AND d.state = 0
         RETURNING d.position

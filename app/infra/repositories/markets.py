@@ -39,7 +39,8 @@ SELECT market_id, venue, kind, nextval('lake.market_revision_number'), sequence,
 FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::json[])
      AS t(market_id, venue, kind, sequence, document)
 ON CONFLICT (market_id) DO UPDATE
-SET venue = excluded.venue, kind = excluded.kind, revision = excluded.revision, sequence = excluded.sequence,
+SET venue = excluded.venue, kind = excluded.kind, revision = excluded.revision,
+    sequence = coalesce(excluded.sequence, m.sequence),
     document = excluded.document, updated_at = now()
 WHERE m.sequence IS NULL OR excluded.sequence IS NULL OR excluded.sequence >= m.sequence
 RETURNING market_id, revision

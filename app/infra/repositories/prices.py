@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
 
 import asyncpg
 
@@ -133,20 +132,6 @@ SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
 ) s
 """
 
-_KNOWN_THEN = """
-SELECT date_trunc('second', at) AS start, (array_agg(price ORDER BY at, price))[1], max(price), min(price),
-       (array_agg(price ORDER BY at DESC, price DESC))[1], sum(size), sum(price * size), count(*)::int, max(at)
-FROM lake.price WHERE instrument = $1 AND source IN (
-  WITH RECURSIVE sources AS (
-    (SELECT source FROM lake.price WHERE instrument = $1 ORDER BY source LIMIT 1)
-    UNION ALL
-    SELECT (SELECT p.source FROM lake.price p WHERE p.instrument = $1 AND p.source > s.source ORDER BY p.source LIMIT 1)
-    FROM sources s WHERE s.source IS NOT NULL
-  ) SELECT source FROM sources
-) AND at >= $2 AND at <= $3 AND known_at <= $3
-GROUP BY 1 ORDER BY 1
-"""
-
 
 async def add(connection: Connection, ticks: Sequence[NewTick]) -> int:
     """Store ticks, sorted ones, and merge the new ones into the bars; answers how many were new."""
@@ -207,13 +192,6 @@ async def latest(
 ) -> list[asyncpg.Record]:
     """Read the latest one-second bars of each instrument: its name, then the columns of `Bars` as arrays."""
     return await connection.fetch(_LATEST, list(instruments), until, limit)
-
-
-async def known_then(
-    connection: Connection, instrument: str, *, as_of: datetime, window: timedelta
-) -> list[tuple[Any, ...]]:
-    """Add up the ticks that were known at a moment to one-second bars, in the columns of `BAR_COLUMNS`."""
-    return [tuple(row) for row in await connection.fetch(_KNOWN_THEN, instrument, as_of - window, as_of)]
 
 
 async def has_any(connection: Connection, instrument: str) -> bool:

@@ -39,7 +39,7 @@ async def live(connection: Connection, *, idle_s: float, limit: int) -> list[Liv
         """
         SELECT r.id, r.instrument, r.revision, s.snapshot_id
         FROM (SELECT id, instrument, revision FROM lake.route
-              WHERE status = 'ready' AND status IN ('ready','executing') AND expires_at > now()
+              WHERE is_live AND status = 'ready' AND expires_at > now()
               ORDER BY expires_at DESC LIMIT $2) r
         JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
         WHERE s.created_at <= now() - make_interval(secs => $1)

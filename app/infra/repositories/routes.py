@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, tuple_
 
 from app.domain.event import API_SOURCE, EventType
 from app.infra.db import Connection, compiled
@@ -217,7 +217,12 @@ async def page(
 ) -> list[UUID]:
     """List the ids of a program's routes, newest first."""
     columns = route_table.c
-    query = select(columns.id).where(columns.program == program).order_by(columns.id.desc()).limit(limit)
+    query = (
+        select(columns.id)
+        .where(columns.program == program)
+        .order_by(columns.created_at.desc(), columns.id.desc())
+        .limit(limit)
+    )
     for column, value in (
         (columns.status, status),
         (columns.instrument, instrument),
@@ -226,7 +231,8 @@ async def page(
         if value is not None:
             query = query.where(column == value)
     if before is not None:
-        query = query.where(columns.id < before)
+        place = select(columns.created_at, columns.id).where(columns.id == before).scalar_subquery()
+        query = query.where(tuple_(columns.created_at, columns.id) < place)
     if created_after is not None:
         query = query.where(columns.created_at >= created_after)
     if created_before is not None:

@@ -1,6 +1,6 @@
 """How a stage commits: fence, move the route, store its row, say its events, queue what follows. One statement."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -50,16 +50,18 @@ _STORE = {
   INSERT INTO warehouse.feature (route_id, instrument, event_at, schema_hash, market, request, compute_ms)
   SELECT m.id, x.instrument, x.event_at, x.schema_hash, x.market::float8[], x.request::float8[], x.compute_ms
   FROM moved m JOIN (
-    SELECT * FROM unnest($14::text[], $15::timestamptz[], $16::text[], $17::text[], $18::text[], $19::float8[])
+    SELECT * FROM unnest($15::text[], $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::float8[])
       WITH ORDINALITY AS t(instrument, event_at, schema_hash, market, request, compute_ms, n)) x ON x.n = m.n
-  ON CONFLICT (route_id) DO UPDATE SET market = excluded.market, request = excluded.request
+  ON CONFLICT (route_id) DO UPDATE
+  SET instrument = excluded.instrument, event_at = excluded.event_at, schema_hash = excluded.schema_hash,
+      market = excluded.market, request = excluded.request, compute_ms = excluded.compute_ms
 """,
     Stage.INFERENCE: """
   INSERT INTO warehouse.forecast (route_id, document, compute_ms)
   SELECT m.id, x.document, x.compute_ms
   FROM moved m JOIN (
-    SELECT * FROM unnest($14::json[], $15::float8[]) WITH ORDINALITY AS t(document, compute_ms, n)) x ON x.n = m.n
-  ON CONFLICT (route_id) DO UPDATE SET document = excluded.document
+    SELECT * FROM unnest($15::json[], $16::float8[]) WITH ORDINALITY AS t(document, compute_ms, n)) x ON x.n = m.n
+  ON CONFLICT (route_id) DO UPDATE SET document = excluded.document, compute_ms = excluded.compute_ms
 """,
     Stage.SOLVE: """
   INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
@@ -67,7 +69,7 @@ _STORE = {
          (x.timings::jsonb || jsonb_build_object('total',
            round((extract(epoch FROM clock_timestamp() - m.created_at) * 1000)::numeric, 3)))::json
   FROM moved m JOIN (
-    SELECT * FROM unnest($14::uuid[], $15::json[], $16::json[])
+    SELECT * FROM unnest($15::uuid[], $16::json[], $17::json[])
       WITH ORDINALITY AS t(snapshot_id, document, timings, n)) x ON x.n = m.n
   WHERE m.status = 'ready'
 """,
@@ -112,7 +114,7 @@ WITH input AS (
   ORDER BY s.position
 )
 SELECT m.id, m.status, m.revision, m.created_at,
-       (SELECT count(pg_notify('{WORK_CHANNEL}', w)) FROM (SELECT unnest($13::text[]) UNION SELECT '{SAID}') AS q(w))
+       (SELECT count(pg_notify('{WORK_CHANNEL}', w)) FROM unnest($14::text[]) AS w)
 FROM moved m
 """
 
@@ -121,9 +123,17 @@ _STATEMENTS = {stage: _statement(stage) for stage in _STORE}
 
 
 async def advance(
-    connection: Connection, stage: Stage, steps: Sequence[Step], consumers: Mapping[str, str]
+    connection: Connection,
+    stage: Stage,
+    steps: Sequence[Step],
+    consumers: Mapping[str, str],
+    *,
+    near: Collection[str] = (),
 ) -> list[Moved]:
-    """Commit what a stage did; routes that moved on meanwhile, and claims whose lease ran out, are left alone."""
+    """Commit what a stage did; routes that moved on meanwhile, and claims whose lease ran out, are left alone.
+
+    Consumers that are `near` are woken by the caller and not notified.
+    """
     events = [
         (str(new_id()), event, n, k)
         for n, step in enumerate(steps, start=1)
@@ -143,6 +153,7 @@ async def advance(
         *(list(column) for column in zip(*events, strict=True)),
         list(triggers.keys()),
         list(triggers.values()),
+        [SAID, *sorted(set(triggers.values()) - set(near))],
         *(list(column) for column in zip(*(step.row for step in steps), strict=True)),
     )
     return [Moved(row[0], RouteStatus(row[1]), row[2], row[3]) for row in rows]
@@ -153,12 +164,11 @@ _INPUTS = {
 SELECT c.*, r.id, r.trade, r.snapshot_id FROM claimed c LEFT JOIN lake.route r ON r.id = c.route_id
 """,
     Stage.INFERENCE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, f.market, f.request, f.event_at, f.schema_hash, f.compute_ms
+SELECT c.*, r.id, r.trade, f.market, f.event_at, f.schema_hash
 FROM claimed c LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id) ON r.id = c.route_id
 """,
     Stage.SOLVE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, r.created_at, p.document AS forecast, f.compute_ms AS features_ms,
-       p.compute_ms AS inference_ms
+SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms
 FROM claimed c
 LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id)
   ON r.id = c.route_id

@@ -1,7 +1,7 @@
 """Moves of a route outside its stages: cancelled, filled, expired, failed."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -124,7 +124,7 @@ async def due(connection: Connection, status: RouteStatus, column: str, *, limit
     rows = await connection.fetch(
         f"""
         SELECT id FROM lake.route
-        WHERE status = $1 AND status IN ('ready','executing') AND {column} < now()
+        WHERE is_live AND status = $1 AND {column} < now()
         ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
         """,
         status,
@@ -133,16 +133,14 @@ async def due(connection: Connection, status: RouteStatus, column: str, *, limit
     return [row[0] for row in rows]
 
 
-async def overdue(connection: Connection, statuses: Collection[RouteStatus], *, limit: int) -> list[UUID]:
+async def overdue(connection: Connection, *, limit: int) -> list[UUID]:
     """Lock unsettled routes whose time ran out before they were solved."""
     rows = await connection.fetch(
         """
         SELECT id FROM lake.route
-        WHERE status IN ('requested','data_ready','features_ready','inference_ready')
-          AND status = ANY($1) AND expires_at < now()
-        ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+        WHERE is_pending AND expires_at < now()
+        ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED
         """,
-        list(statuses),
         limit,
     )
     return [row[0] for row in rows]
@@ -191,7 +189,7 @@ async def orphans(connection: Connection, *, older_than_s: float, limit: int) ->
         SELECT e.type, e.source, e.id, r.id
         FROM (
           SELECT id FROM lake.route
-          WHERE status IN ('requested','data_ready','features_ready','inference_ready')
+          WHERE is_pending
             AND updated_at < now() - make_interval(secs => $1)
           ORDER BY id LIMIT 10 * $2
         ) r

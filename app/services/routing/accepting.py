@@ -11,6 +11,7 @@ from uuid import UUID
 import asyncpg
 import orjson
 
+from app import telemetry
 from app.domain.claim import Claim
 from app.domain.errors import Conflict, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
@@ -122,9 +123,12 @@ class Acceptor:
         for attempt in range(2):
             try:
                 await self._store_together([waiting])
-            except asyncpg.UniqueViolationError as error:
+            except asyncpg.UniqueViolationError:
                 if attempt:
-                    _fail([waiting], Conflict(f"another request with the same names is in progress: {error}"))
+                    _fail(
+                        [waiting],
+                        Conflict("another request with this key or client_order_id is being stored; repeat this one"),
+                    )
             except Exception as error:
                 _fail([waiting], error)
                 return
@@ -153,6 +157,8 @@ class Acceptor:
                 await routes.request(connection, rows, self._consumers)
         for snapshot in snapshots.values():
             snapshot.is_stored = True
+        if rows:
+            telemetry.route_requested("http", len(rows))
         for waiting, accepted in answers:
             if not waiting.answer.done():
                 waiting.answer.set_result(accepted)
@@ -327,7 +333,16 @@ def _first_answer(
 def _fingerprint(request: RouteRequest) -> bytes:
     if request.idempotency_key is None:
         return b""
-    return hashlib.sha256(orjson.dumps(request.body, option=orjson.OPT_SORT_KEYS)).digest()
+    return hashlib.sha256(orjson.dumps(_canonical(request.body), option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def _canonical(value: Any) -> Any:
+    # 300 and 300.0 are the same number in JSON.
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _canonical(each) for name, each in value.items()}
+    return [_canonical(each) for each in value] if isinstance(value, list) else value
 
 
 def _fail(batch: Sequence[_Waiting], error: BaseException) -> None:

@@ -1,19 +1,23 @@
 """What every wire type shares."""
 
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.domain.values import ASSET_PATTERN, DECIMAL_PATTERN, INSTRUMENT_PATTERN
 
-POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?\d{1,2})?$"
-UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?\d{1,2})?$"
-NAME_PATTERN = r"^[^\s\x00-\x1f]+$"
+POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?(1?\d|20))?$"
+UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?(1?\d|20))?$"
+NAME_PATTERN = r"^[^\s\x00-\x1f" + "\ufffd" + r"]+$"
 LABEL_PATTERN = r"^[^\x00]+$"
 
 DecimalText = Annotated[str, StringConstraints(strict=True, pattern=DECIMAL_PATTERN, max_length=80)]
-PositiveText = Annotated[str, StringConstraints(strict=True, pattern=POSITIVE_PATTERN, max_length=80)]
-UnsignedText = Annotated[str, StringConstraints(strict=True, pattern=UNSIGNED_PATTERN, max_length=80)]
+PositiveText = Annotated[str, StringConstraints(strict=True, pattern=POSITIVE_PATTERN, max_length=60)]
+UnsignedText = Annotated[str, StringConstraints(strict=True, pattern=UNSIGNED_PATTERN, max_length=60)]
+Number = Annotated[float, Field(strict=True)]
+Count = Annotated[int, Field(strict=True)]
+Flag = Annotated[bool, Field(strict=True)]
 AssetText = Annotated[str, StringConstraints(strict=True, pattern=ASSET_PATTERN)]
 InstrumentText = Annotated[str, StringConstraints(strict=True, pattern=INSTRUMENT_PATTERN)]
 NameText = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=128, pattern=NAME_PATTERN)]
@@ -34,6 +38,30 @@ class Wire(BaseModel):
     """A message of the contract: unknown fields, NaN and Infinity are refused."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+def _moment(value: Any) -> Any:
+    if not isinstance(value, str | datetime):
+        raise ValueError("must be a time in RFC 3339 such as 2026-01-01T00:00:00Z")
+    return value
+
+
+def _usable(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, for example 2026-01-01T00:00:00Z")
+    if not 1970 <= moment.year < 2200:
+        raise ValueError("must lie between the years 1970 and 2200")
+    return moment
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_usable)]
+
+
+class PositiveAmountIn(Wire):
+    """A quantity of one asset, above zero."""
+
+    asset: AssetText
+    amount: PositiveText
 
 
 class AmountIn(Wire):

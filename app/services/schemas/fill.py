@@ -1,6 +1,5 @@
 """Fills as programs report them."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Self
 
@@ -8,7 +7,16 @@ from pydantic import Field, model_validator
 
 from app.domain.trade import Side
 from app.domain.values import Asset, Instrument
-from app.services.schemas.base import AmountIn, LabelText, NameText, PositiveText, Wire, example
+from app.services.schemas.base import (
+    AmountIn,
+    LabelText,
+    Moment,
+    NameText,
+    PositiveAmountIn,
+    PositiveText,
+    Wire,
+    example,
+)
 
 
 class FillIn(Wire):
@@ -24,20 +32,18 @@ class FillIn(Wire):
     fill_id: LabelText
     market_id: NameText | None = None
     venue: NameText | None = None
-    sends: AmountIn | None = Field(None, description="what was really paid, fees included")
-    receives: AmountIn | None = Field(None, description="what really arrived, fees deducted")
+    sends: PositiveAmountIn | None = Field(None, description="what was really paid, fees included")
+    receives: PositiveAmountIn | None = Field(None, description="what really arrived, fees deducted")
     quantity: PositiveText | None = Field(None, description="of the base; with `price`, instead of the amounts")
     price: PositiveText | None = Field(None, description="quote per base, fees included")
     fee: AmountIn | None = None
-    at: datetime | None = None
+    at: Moment | None = None
 
     @model_validator(mode="after")
     def require_amounts(self) -> Self:
         """Refuse a fill whose amounts are not known."""
         if (self.sends is None or self.receives is None) and (self.quantity is None or self.price is None):
             raise ValueError("give sends and receives, or quantity and price")
-        if self.at is not None and self.at.tzinfo is None:
-            raise ValueError("at needs a time zone, for example 2026-01-01T00:00:00Z")
         return self
 
     def amounts(self, instrument: Instrument, side: Side) -> tuple[Asset, Decimal, Asset, Decimal]:

@@ -1,6 +1,5 @@
 """Markets as venues and programs write them."""
 
-from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
@@ -21,8 +20,11 @@ from app.domain.values import Amount, Asset, MarketId, Venue
 from app.services.schemas.base import (
     AmountIn,
     AssetText,
+    Count,
     DecimalText,
+    Moment,
     NameText,
+    Number,
     PositiveText,
     UnsignedText,
     Wire,
@@ -39,8 +41,8 @@ class MarketIn(Wire):
     market_id: NameText
     venue: NameText
     status: Literal["trading", "halted"] = "trading"
-    fee_bps: float = Field(ge=0, lt=10_000)
-    sequence: int | None = Field(None, ge=0, lt=1 << 63)
+    fee_bps: Number = Field(ge=0, lt=10_000)
+    sequence: Count | None = Field(None, ge=0, lt=1 << 63)
     fixed_cost: AmountIn | None = None
 
     def _common(self) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class StableIn(ReservesIn):
 class TickIn(Wire):
     """A boundary and the liquidity that enters there, going up."""
 
-    index: int = Field(ge=-887_272, le=887_272)
+    index: Count = Field(ge=-887_272, le=887_272)
     liquidity_net: DecimalText
 
 
@@ -206,14 +208,12 @@ class RfqIn(MarketIn):
     takes: AssetText
     price: PositiveText
     max_size: PositiveText
-    expires_at: datetime
+    expires_at: Moment
 
     def to_domain(self) -> Rfq:
         """Turn the message into the domain's quote."""
         if self.gives == self.takes:
             raise ValueError("gives and takes are the same asset")
-        if self.expires_at.tzinfo is None:
-            raise ValueError("expires_at needs a time zone, for example 2026-01-01T00:00:00Z")
         return Rfq(
             **self._common(),
             gives=Asset(self.gives),
@@ -233,13 +233,25 @@ MARKET: TypeAdapter[AnyMarketIn] = TypeAdapter(AnyMarketIn)
 class AssetIn(Wire):
     """What is known of an asset."""
 
-    decimals: int = Field(ge=0, le=36)
+    decimals: Count = Field(ge=0, le=36)
 
 
 class MarketsIn(Wire):
     """A batch of markets, or a whole snapshot."""
 
-    as_of: datetime | None = None
+    model_config = example(
+        {
+            "markets": [
+                {
+                    "market_id": "uni-v2:WETH-USDC", "venue": "uni-v2", "kind": "constant_product", "fee_bps": 30,
+                    "reserves": {"WETH": "12000", "USDC": "38000000"},
+                }
+            ],
+            "assets": {"WETH": {"decimals": 18}, "USDC": {"decimals": 6}},
+        }
+    )  # fmt: skip
+
+    as_of: Moment | None = None
     markets: tuple[AnyMarketIn, ...] = Field(max_length=100_000)
     assets: dict[AssetText, AssetIn] = Field(default_factory=dict)
 

@@ -11,9 +11,12 @@ from app.domain.values import Asset, Instrument, MarketId, Venue
 from app.services.schemas.base import (
     PATTERN_REMEDIES,
     AssetText,
+    Count,
+    Flag,
     InstrumentText,
     LabelText,
     NameText,
+    Number,
     PositiveText,
     UnsignedText,
     Wire,
@@ -25,10 +28,14 @@ class ScheduleIn(Wire):
     """How to spread the trade over time."""
 
     kind: Literal["immediate", "twap", "vwap", "pov", "is"] = "immediate"
-    horizon_s: float = Field(0.0, ge=0, le=86_400 * 7)
-    slices: int = Field(1, ge=1, le=10_000)
-    risk_aversion: float = Field(0.0, ge=0)
-    max_participation: float = Field(1.0, gt=0, le=1)
+    horizon_s: Number = Field(0.0, ge=0, le=86_400 * 7)
+    slices: Count = Field(1, ge=1, le=10_000)
+    risk_aversion: Number = Field(0.0, ge=0)
+    max_participation: Number = Field(1.0, gt=0, le=1)
+
+
+# Frozen, so every message that says nothing shares these; what they mean is then known without a look.
+_AT_ONCE, _NOW = ScheduleIn(), Schedule()
 
 
 class NamesIn(Wire):
@@ -46,15 +53,21 @@ class NamesIn(Wire):
         return self
 
 
+_ALL_NAMES = NamesIn()
+
+
 class ConstraintsIn(Wire):
     """Limits on every slice."""
 
-    venues: NamesIn = NamesIn()
-    markets: NamesIn = NamesIn()
-    max_legs: int = Field(16, ge=1, le=1000)
-    max_hops: int = Field(4, ge=1, le=20)
-    allow_partial: bool = False
+    venues: NamesIn = Field(default_factory=lambda: _ALL_NAMES)
+    markets: NamesIn = Field(default_factory=lambda: _ALL_NAMES)
+    max_legs: Count = Field(16, ge=1, le=1000)
+    max_hops: Count = Field(4, ge=1, le=20)
+    allow_partial: Flag = False
     balances: dict[AssetText, UnsignedText] = Field(default_factory=dict)
+
+
+_UNCONSTRAINED, _FREE = ConstraintsIn(), Constraints()
 
 
 class TradeIn(Wire):
@@ -69,10 +82,10 @@ class TradeIn(Wire):
     quantity: PositiveText = Field(description="of `quantity_asset`")
     quantity_asset: AssetText | None = Field(None, description="the base (default) or the quote of the instrument")
     limit_price: PositiveText | None = Field(None, description="worst effective price, fees included")
-    max_slippage_bps: float | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
-    schedule: ScheduleIn = ScheduleIn()
-    constraints: ConstraintsIn = ConstraintsIn()
-    ttl_s: float = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
+    max_slippage_bps: Number | None = Field(None, ge=0, le=10_000, description="worst distance to the arrival price")
+    schedule: ScheduleIn = Field(default_factory=lambda: _AT_ONCE)
+    constraints: ConstraintsIn = Field(default_factory=lambda: _UNCONSTRAINED)
+    ttl_s: Number = Field(300.0, gt=0, le=86_400 * 7, description="longest wait from ready to the first fill")
     client_order_id: LabelText | None = None
 
     @model_validator(mode="after")
@@ -96,8 +109,8 @@ class TradeIn(Wire):
             quantity_asset=Asset(self.quantity_asset or instrument.base),
             limit_price=None if self.limit_price is None else Decimal(self.limit_price),
             max_slippage_bps=self.max_slippage_bps,
-            schedule=_schedule(self.schedule),
-            constraints=_DEFAULT if constraints is _WIRE_DEFAULT else _constraints(constraints),
+            schedule=_NOW if self.schedule is _AT_ONCE else _schedule(self.schedule),
+            constraints=_FREE if constraints is _UNCONSTRAINED else _constraints(constraints),
             ttl_s=self.ttl_s,
             client_order_id=self.client_order_id,
         )
@@ -133,10 +146,6 @@ def _constraints(constraints: ConstraintsIn) -> Constraints:
         allow_partial=constraints.allow_partial,
         balances={Asset(asset): Decimal(amount) for asset, amount in constraints.balances.items()},
     )
-
-
-_DEFAULT = Constraints()
-_WIRE_DEFAULT = TradeIn.model_fields["constraints"].default
 
 
 def read_trade(document: dict[str, Any]) -> TradeIn:

@@ -131,7 +131,7 @@ def books(draw: st.DrawFn, name: str, *, ruled: bool = False) -> OrderBook:
     for step, size in draw(steps):
         ask += step
         asks.append((ask, size))
-    lots = [None, None, "0.01", "0.05", "0.3"] if ruled else [None]
+    lots = [None, None, "0.01", "0.05", "0.3", "0.25", "0.0003"] if ruled else [None]
     ticks = [None, "0.01", "0.5"] if ruled else [None]
     quantities = [None, None, "0.1", "1.7"] if ruled else [None]
     notionals = [None, None, "10", "250"] if ruled else [None]

@@ -156,7 +156,7 @@ def _check_money(solution: Solution, trade: Trade, by_id: Mapping[MarketId, Mark
     fixed = Fraction(0)
     for leg in solution.slices[0].legs:
         cost = by_id[leg.market_id].fixed_cost
-        if cost is not None:
+        if cost is not None and cost.amount:
             fixed += Fraction(cost.amount) * Fraction(prices[cost.asset])
     assert fixed == Fraction(costs.fixed)
 

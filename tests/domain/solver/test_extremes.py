@@ -1,17 +1,120 @@
 """Sizes, depths and counts at the edge of what may arrive: no crash, no NaN, no wrong replay."""
 
+from dataclasses import fields, is_dataclass
 from decimal import Decimal
+from fractions import Fraction
 from math import isfinite
 from random import Random
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.domain.errors import Infeasible
-from app.domain.market import Market
-from tests.domain.solver.markets import BTC, USD, book, pool, route, trade
+from app.domain.market import ConstantProduct, Market, OrderBook
+from app.domain.trade import Constraints, Side, Trade
+from app.domain.values import Amount, Asset, Instrument, MarketId, Venue
+from tests.domain.solver.markets import BTC, GAS, PAIR, USD, book, pool, route, trade
 from tests.domain.solver.replay import check
 
 FINE = {BTC: 44, USD: 44}
+
+digits = st.integers(1, 10**79 - 1) | st.integers(1, 9)
+powers = st.integers(-99, 99) | st.integers(-40, 56) | st.integers(-3, 3)
+numbers = st.builds(lambda digit, power: Decimal(f"{digit}e{power}"), digits, powers) | st.sampled_from(
+    [Decimal(text) for text in ("1", "100", "0.5", "1e-40", "1e55", "1e57", "0." + "1" * 78, "1" * 79, "9" * 79)]
+)
+sane = st.sampled_from([Decimal(text) for text in ("1", "3", "0.5", "100", "250", "0.01")])
+fees = st.floats(0, 10_000, exclude_max=True).map(repr).map(Decimal) | st.sampled_from([Decimal(0), Decimal(30)])
+
+
+def often_sane(extreme: st.SearchStrategy[Decimal]) -> st.SearchStrategy[Decimal]:
+    return st.integers(0, 2).flatmap(lambda die: extreme if die == 0 else sane)
+
+
+@st.composite
+def extreme_markets(draw: st.DrawFn, name: str) -> Market:
+    number = often_sane(numbers)
+    fixed = st.builds(Amount, st.sampled_from([BTC, USD, GAS]), number)
+    fee, cost = draw(fees), draw(st.none() | fixed)
+    pair = draw(st.sampled_from([PAIR, PAIR, PAIR, Instrument(GAS, USD), Instrument(USD, BTC)]))
+    if draw(st.booleans()):
+        held = {pair.base: draw(number), pair.quote: draw(number)}
+        return ConstantProduct(market_id=MarketId(name), venue=Venue(name), fee_bps=fee, fixed_cost=cost, reserves=held)
+    levels = st.lists(st.tuples(number, number), max_size=4)
+    return OrderBook(
+        market_id=MarketId(name),
+        venue=Venue(name),
+        fee_bps=fee,
+        fixed_cost=cost,
+        base=pair.base,
+        quote=pair.quote,
+        bids=tuple(draw(levels)),
+        asks=tuple(draw(levels)),
+        tick_size=draw(st.none() | number),
+        lot_size=draw(st.none() | number),
+        min_quantity=draw(st.none() | number),
+        min_notional=draw(st.none() | number),
+    )
+
+
+@st.composite
+def extreme_trades(draw: st.DrawFn) -> Trade:
+    number = often_sane(numbers)
+    return Trade(
+        PAIR,
+        draw(st.sampled_from(list(Side))),
+        draw(number),
+        draw(st.sampled_from([BTC, USD])),
+        limit_price=draw(st.none() | st.none() | number),
+        max_slippage_bps=draw(st.none() | st.none() | st.floats(0, 10_000)),
+        constraints=Constraints(
+            max_legs=draw(st.sampled_from([1, 2, 16])),
+            allow_partial=draw(st.booleans()),
+            balances=draw(st.dictionaries(st.sampled_from([BTC, USD, GAS]), number, max_size=1)),
+        ),
+    )
+
+
+def assert_finite(value: object) -> None:
+    if is_dataclass(value):
+        for field in fields(value):
+            assert_finite(getattr(value, field.name))
+    elif isinstance(value, dict):
+        assert_finite(tuple(value.values()))
+    elif isinstance(value, tuple):
+        for member in value:
+            assert_finite(member)
+    elif isinstance(value, Decimal | float):
+        assert isfinite(value)
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    markets=st.integers(1, 4).flatmap(lambda n: st.tuples(*(extreme_markets(f"v{i}") for i in range(n)))),
+    wanted=extreme_trades(),
+    decimals=st.dictionaries(st.sampled_from([BTC, USD]), st.integers(0, 36)),
+)
+def test_whatever_the_numbers_there_is_a_finite_route_or_a_refusal(
+    markets: tuple[Market, ...], wanted: Trade, decimals: dict[Asset, int]
+) -> None:
+    nearest: str | None = None
+    try:
+        solution = route(wanted, markets, decimals)
+    except Infeasible as refusal:
+        nearest = refusal.nearest
+    else:
+        assert_finite(solution)
+        stepped = {book.market_id: (book.base, book.lot_size) for book in markets if isinstance(book, OrderBook)}
+        for leg in solution.slices[0].legs:
+            for amount in (leg.sends, leg.receives):
+                assert amount.amount > 0
+                assert Fraction(amount.amount) * 10 ** decimals.get(amount.asset, 18) % 1 == 0
+            base, lot = stepped.get(leg.market_id, (USD, None))
+            if lot is not None:
+                counted = leg.sends if leg.sends.asset == base else leg.receives
+                assert Fraction(counted.amount) % Fraction(lot) == 0
+    assert nearest is None or nearest.startswith("v") or Decimal(nearest) > 0
 
 
 def magnitude(random: Random, low: float, high: float) -> str:

@@ -13,6 +13,7 @@ from tests.domain.solver.markets import BTC, GAS, PAIR, USD, book, pool, route, 
 from tests.domain.solver.replay import check
 
 DEEP = book("a", bids=[("99", "1"), ("98", "2")], asks=[("100", "1"), ("101", "2")], fee_bps="10")
+PRICED_GAS = pool("g", "1000", "2000", pair=Instrument(GAS, USD))
 OTHER = book("b", bids=[("98.5", "1")], asks=[("100.5", "1")], fee_bps="0")
 
 
@@ -119,6 +120,73 @@ def test_a_fixed_cost_in_a_third_asset_is_priced_by_its_own_market() -> None:
     assert solution.costs.fixed == 1
 
 
+def test_a_fixed_cost_that_nothing_prices_keeps_the_market_out() -> None:
+    unpriced = book("a", asks=[("100", "9")], fixed=("GAS", "0.5"))
+    dearer = book("b", bids=[("90", "9")], asks=[("101", "9")])
+    solution = route(trade("buy", "1"), [unpriced, dearer])
+    assert [leg.venue for leg in solution.slices[0].legs] == ["b"]
+    assert solution.explanation.binding == ("fixed_costs",)
+    solution = route(trade("buy", "1"), [unpriced, dearer, PRICED_GAS])
+    assert solution.sends.amount == 101
+    solution = route(trade("buy", "9"), [unpriced, dearer, PRICED_GAS])
+    assert solution.sends.amount == 900
+    with pytest.raises(Infeasible, match="GAS"):
+        route(trade("buy", "1"), [unpriced])
+
+
+def test_a_fixed_cost_of_nothing_needs_no_price() -> None:
+    assert route(trade("buy", "1"), [book("a", asks=[("100", "9")], fixed=("GAS", "0"))]).sends.amount == 100
+
+
+@pytest.mark.parametrize(("decimals", "lot", "sold"), [(0, "0.03", "6"), (1, "0.25", "8.5"), (2, "0.001", "8.56")])
+def test_a_leg_is_a_multiple_of_the_lot_and_of_the_unit(decimals: int, lot: str, sold: str) -> None:
+    market = book("a", bids=[("99", "20")], asks=[("100", "20")], lot=lot)
+    divides = {BTC: decimals, USD: 2}
+    wanted = trade("sell", "8.567")
+    solution = route(wanted, [market], divides)
+    assert solution.sends.amount == Decimal(sold)
+    check(solution, wanted, [market], divides)
+    for asked in (trade("sell", "100", USD), trade("buy", "4"), trade("buy", "700", USD)):
+        check(route(asked, [market], divides), asked, [market], divides)
+
+
+def test_an_exact_minimum_covers_what_it_rounds_to() -> None:
+    divides = {BTC: 8, USD: 2}
+    market = book("a", bids=[("99.91", "4")], fee_bps="10", min_quantity="2")
+    with pytest.raises(Infeasible) as caught:
+        route(trade("sell", "17.15", USD), [market], divides)
+    assert caught.value.nearest == "199.62"
+    solution = route(trade("sell", "199.62", USD), [market], divides)
+    assert solution.sends.amount == 2
+    assert solution.receives.amount == Decimal("199.62")
+
+
+@pytest.mark.parametrize(("side", "asset"), [("sell", BTC), ("buy", USD), ("buy", BTC), ("sell", USD)])
+def test_a_partial_fill_of_more_than_any_number_takes_all_there_is(side: str, asset: Asset) -> None:
+    market = book("a", bids=[("99", "3")], asks=[("100", "3")])
+    solution = route(trade(side, "1e80", asset, allow_partial=True), [market])
+    assert solution.sends.amount == (3 if side == "sell" else 300)
+    assert solution.residuals == {}
+
+
+def test_a_market_beyond_computing_leaves_the_others_alone() -> None:
+    broken: list[Market] = [
+        book("x1", asks=[("1e55", "1e55")], bids=[("1e-99", "1e55")]),
+        book("x2", asks=[("1e-99", "1")], lot="1e-40"),
+        book("x3", asks=[("100", "1")], lot="1e99", min_notional="1e-99"),
+        book("x4", asks=[("99", "1e-99")], min_quantity="1e99", tick="1e-99"),
+        pool("x5", "1e-99", "1e99"),
+    ]
+    solution = route(trade("buy", "2.5"), [*broken, DEEP, OTHER])
+    assert solution.sends == route(trade("buy", "2.5"), [DEEP, OTHER]).sends
+
+
+def test_a_book_is_used_as_deep_as_its_numbers_go() -> None:
+    market = book("a", asks=[("100", "1"), ("1e60", "1e60")])
+    assert route(trade("buy", "1"), [market]).sends.amount == 100
+    assert refusal(trade("buy", "2"), [market]) == ("liquidity", "1")
+
+
 def test_the_cap_on_legs_holds_and_is_named() -> None:
     markets = [book(name, asks=[(price, "1")]) for name, price in (("a", "100"), ("b", "101"), ("c", "102"))]
     markets.append(book("d", asks=[("103", "2")]))
@@ -165,6 +233,14 @@ def test_a_partial_fill_goes_as_far_as_the_bounds_allow(terms: dict[str, object]
     assert solution.certificate.gap_bps < 1e-6
 
 
+def test_a_smaller_fill_within_the_limit_stays_within_the_balance() -> None:
+    small = book("a", asks=[("98.01", "1.38")], lot="0.05", min_notional="10")
+    whole = book("b", asks=[("98", "0.25")], lot="0.25")
+    wanted = trade("buy", "0.18", limit_price="98", allow_partial=True, balances={USD: "15"})
+    with pytest.raises(Infeasible):
+        route(wanted, [small, whole])
+
+
 def test_a_partial_fill_takes_all_there_is() -> None:
     solution = route(trade("buy", "9", allow_partial=True), [DEEP, OTHER])
     assert solution.receives.amount == 4
@@ -201,10 +277,10 @@ def test_crossed_books_are_traded_in_one_direction_only() -> None:
     assert solution.arrival_price == Decimal("102.5")
 
 
-REFUSALS: dict[str, tuple[Trade, list[Market], str, str]] = {
-    "nothing quoted": (trade("buy", "1"), [book("a")], "liquidity", "0"),
-    "one-sided": (trade("sell", "1"), [book("a", asks=[("100", "1")])], "liquidity", "0"),
-    "all halted": (trade("buy", "1"), [pool(status=MarketStatus.HALTED)], "liquidity", "0"),
+REFUSALS: dict[str, tuple[Trade, list[Market], str, str | None]] = {
+    "nothing quoted": (trade("buy", "1"), [book("a")], "liquidity", None),
+    "one-sided": (trade("sell", "1"), [book("a", asks=[("100", "1")])], "liquidity", None),
+    "all halted": (trade("buy", "1"), [pool(status=MarketStatus.HALTED)], "liquidity", None),
     "too large out": (trade("buy", "5"), [DEEP, OTHER], "liquidity", "4"),
     "too large in": (trade("buy", "500", USD), [OTHER], "liquidity", "100.5"),
     "venue excluded": (trade("buy", "1", exclude_venues=["b"]), [OTHER], "venues", "b"),
@@ -216,7 +292,7 @@ REFUSALS: dict[str, tuple[Trade, list[Market], str, str]] = {
         trade("buy", "1"), [book("a", asks=[("100", "9")], min_notional="250")], "min_notional", "2.5",
     ),
     "book below its minimum": (
-        trade("buy", "1"), [book("a", asks=[("100", "1")], min_quantity="2")], "min_quantity", "0",
+        trade("buy", "1"), [book("a", asks=[("100", "1")], min_quantity="2")], "min_quantity", None,
     ),
     "below a lot": (trade("sell", "0.5"), [book("a", bids=[("100", "9")], lot="1")], "lot_size", "1"),
     "limit": (trade("buy", "2", limit_price="100.4"), [book("a", asks=[("100", "1"), ("101", "1")])],
@@ -235,12 +311,30 @@ REFUSALS: dict[str, tuple[Trade, list[Market], str, str]] = {
         "balances", "102",
     ),
     "balance of a third asset": (
-        trade("buy", "1", balances={GAS: "1"}), [book("a", asks=[("100", "1")], fixed=("GAS", "2"))],
+        trade("buy", "1", balances={GAS: "1"}), [book("a", asks=[("100", "1")], fixed=("GAS", "2")), PRICED_GAS],
         "balances", "2",
     ),
     "legs": (
         trade("buy", "2", max_legs=1), [book("a", asks=[("100", "1")]), book("b", asks=[("100", "1")])],
         "max_legs", "2",
+    ),
+    "slippage beyond what may be allowed": (
+        trade("buy", "2", max_slippage_bps=10.0),
+        [book("a", bids=[("100", "1")], asks=[("100", "1"), ("900", "1")])],
+        "max_slippage_bps", None,
+    ),
+    "below a minimum, for money": (
+        trade("sell", "17.15", USD), [book("a", bids=[("99.91", "4")], fee_bps="10", min_quantity="2")],
+        "min_quantity", "199.62018",
+    ),
+    "a lot that the book does not hold": (
+        trade("sell", "1"), [book("a", bids=[("100", "9")], lot="10")], "lot_size", None,
+    ),
+    "beyond any number": (trade("sell", "1e80"), [DEEP, OTHER], "liquidity", "4"),
+    "beyond any number, paid in quote": (trade("buy", "1e80", USD), [OTHER], "liquidity", "100.5"),
+    "beyond any number, received": (trade("buy", "1e80"), [DEEP, OTHER], "liquidity", "4"),
+    "charged what nothing prices": (
+        trade("buy", "1"), [book("a", asks=[("100", "1")], fixed=("GAS", "0.5"))], "fixed_costs", None,
     ),
     "finer than the asset": (trade("sell", "1e-19"), [DEEP], "quantity", "0.000000000000000001"),
 }  # fmt: skip

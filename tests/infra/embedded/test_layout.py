@@ -26,6 +26,26 @@ def test_nobody_else_may_list_the_directory_or_read_its_parts(directory: DataDir
     assert [mode(path) for path in (directory.logs, directory.redis, directory.objects)] == [0o700] * 3
 
 
+def test_the_pepper_is_made_once_for_the_owner_only(directory: DataDirectory) -> None:
+    previous = os.umask(0)
+    try:
+        made = directory.read_or_make_pepper()
+    finally:
+        os.umask(previous)
+
+    assert len(made) >= 32
+    assert DataDirectory(directory.path).read_or_make_pepper() == made
+    assert mode(directory.pepper) == 0o600
+    assert list(directory.path.glob(".pepper*")) == []
+
+
+def test_an_empty_pepper_is_none(directory: DataDirectory) -> None:
+    directory.pepper.touch()
+    made = directory.read_or_make_pepper()
+    assert made
+    assert directory.pepper.read_text() == made
+
+
 def test_secrets_are_for_the_owner_only_and_replaced_whole(directory: DataDirectory) -> None:
     previous = os.umask(0)
     try:

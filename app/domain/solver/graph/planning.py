@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solution import Solution
-from app.domain.solver.exact import ONE, ZERO, short_down, short_up, up
+from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
 from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.relaxation import Relaxation, Relaxed, Survey
@@ -25,6 +25,8 @@ FAR_FROM = 1000
 STEEPEST = Decimal(16)
 LARGEST_TENDER = 1e40
 DUST_WITH_CYCLES = 1e-5
+LOWEST_PRICE, HIGHEST_PRICE = float(LEAST), float(MOST)
+"""Beyond these a price is of an optimisation that found no end, and sums with it would no longer be exact."""
 
 
 @dataclass(slots=True)
@@ -306,7 +308,7 @@ class GraphPlanner:
         prices = {instrument.quote: ONE}
         used = {int(k) for k in network.sink[np.flatnonzero(relaxed.flow > 0.0)]} | {base}
         for k in sorted(used - {quote}):
-            if 0.0 < ratios[k] < np.inf:
+            if LOWEST_PRICE < ratios[k] < HIGHEST_PRICE:
                 prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
         if instrument.base not in prices:
             given, taken = float(survey.needed[self.start]), float(survey.reached[self.end])
@@ -315,7 +317,7 @@ class GraphPlanner:
             cost = exchange.market.fixed_cost
             if cost is not None and cost.asset not in prices:
                 k = network.index.get(cost.asset, -1)
-                known = k >= 0 and 0.0 < ratios[k] < np.inf
+                known = k >= 0 and LOWEST_PRICE < ratios[k] < HIGHEST_PRICE
                 price = Decimal(float(ratios[k])) if known else self._third_price(cost.asset)
                 prices[cost.asset] = short_down(price)
         return prices

@@ -42,15 +42,37 @@ def refuse_unreachable(network: Network, trade: Trade, as_of: datetime | None) -
     raise Infeasible(
         f"no trading market leads from {trade.gives} to {trade.takes}; send its liquidity first",
         constraint="liquidity",
-        nearest="0",
     )
 
 
-def refuse_quantity(trade: Trade, wanted: Decimal, largest: Decimal | None) -> NoReturn:
+def refuse_quantity(trade: Trade, largest: Decimal | None) -> NoReturn:
     """Refuse a quantity that the markets do not hold or their rules leave no way to fill."""
-    most = plain(largest) if largest is not None else "0"
+    reason = f"the allowed markets cannot fill {plain(trade.quantity)} {trade.quantity_asset}"
+    if largest is None:
+        raise Infeasible(reason, constraint="liquidity")
+    most = plain(largest)
+    raise Infeasible(f"{reason}; trade {most} or allow a partial fill", constraint="liquidity", nearest=most)
+
+
+def refuse_price(trade: Trade, price: Decimal, slippage_bps: Decimal, *, by_limit: bool) -> NoReturn:
+    """Refuse a fill whose price breaks the trade's own bound."""
+    if by_limit:
+        raise Infeasible(
+            f"the quantity costs {plain(price)} per {trade.instrument.base}; move the limit or allow a partial fill",
+            constraint="limit_price",
+            nearest=plain(price),
+        )
     raise Infeasible(
-        f"the allowed markets cannot fill {plain(wanted)} {trade.quantity_asset}; trade {most} or allow a partial fill",
-        constraint="liquidity",
-        nearest=most,
+        f"the quantity slips {slippage_bps:.4f} bp; raise max_slippage_bps or allow a partial fill",
+        constraint="max_slippage_bps",
+        nearest=plain(slippage_bps),
+    )
+
+
+def refuse_balance(constraints: Constraints, needed: Decimal, asset: str) -> NoReturn:
+    """Refuse a trade that needs more than the program holds."""
+    raise Infeasible(
+        f"the trade needs {plain(needed)} {asset}; add to the balance, lower the quantity or allow a partial fill",
+        constraint="balances",
+        nearest=plain(needed),
     )

@@ -90,6 +90,13 @@ class Relaxation:
 
     def survey(self, amount: float, exact_out: bool, max_legs: int) -> Survey | None:
         """Find the best single path for an amount, or else for the largest part of it that some path carries."""
+        try:
+            return self._surveyed(amount, exact_out, max_legs)
+        except ZeroDivisionError:
+            # Depths so far apart that a float underflows: there is no telling what a path carries.
+            return None
+
+    def _surveyed(self, amount: float, exact_out: bool, max_legs: int) -> Survey | None:
         share = 1.0
         for probe in range(PROBES):
             path, near = self._walk(amount * share, exact_out, max_legs)
@@ -127,14 +134,20 @@ class Relaxation:
         with np.errstate(all="ignore"):
             if only is not None:
                 return self._solve_on(np.flatnonzero(only[self.network.direction] & self._segment_kept), survey)
-            return self._grow(survey, should_stop)
+            try:
+                return self._grow(survey, should_stop)
+            except ZeroDivisionError:
+                return None
 
     def at_survey(self, survey: Survey) -> Relaxed:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""
         with np.errstate(all="ignore"):
             still = np.zeros(len(self.network.directions))
-            relaxed = Relaxed(still, still, self._value(survey), 0.0, 0.0, 0, False)
-            self._bound(relaxed, survey, self._segment_kept)
+            relaxed = Relaxed(still, still, self._value(survey), np.inf, np.inf, 0, False)
+            try:
+                self._bound(relaxed, survey, self._segment_kept)
+            except ZeroDivisionError:
+                self._keep_finite(relaxed, exact_out=survey.exact_out)
         return relaxed
 
     def _value(self, survey: Survey) -> Floats:

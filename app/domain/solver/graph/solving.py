@@ -8,20 +8,20 @@ import numpy as np
 
 from app.domain.errors import Infeasible
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
-from app.domain.solver.exact import BASIS_POINTS, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
-from app.domain.solver.graph.refusals import refuse_quantity, refuse_unreachable
+from app.domain.solver.graph.refusals import refuse_balance, refuse_price, refuse_quantity, refuse_unreachable
 from app.domain.solver.graph.simulate import Step
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
-from app.domain.solver.shortfall import refuse_balance, refuse_price
 from app.domain.trade import Side, Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
 SHRINKS = 24
 REFINEMENTS = 28
+HELD_WIDENING = 1.0 + 1e-9
 
 Direct = Callable[[Trade], Solution | None]
 """Solves a trade on the markets of its own pair alone, or finds that they cannot."""
@@ -45,7 +45,8 @@ class GraphSolving:
             refuse_unreachable(network, trade, problem.as_of)
         self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
         self.grid = self._unit(trade.quantity_asset)
-        self.wanted = (ceil_to if self.exact_out else floor_to)(trade.quantity, self.grid)
+        self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
+        self.conceivable = trade.quantity <= MOST
         self.arrival = arrival_price(network, self.allowed, trade)
         self.binding: list[str] = []
         self.least_rate = 0.0
@@ -59,11 +60,11 @@ class GraphSolving:
                 constraint="quantity",
                 nearest=plain(self.grid),
             )
-        planned = self.planner.plan(self.wanted, self.exact_out)
+        planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is None:
-            largest = self._largest(self.wanted, lambda _: True)
+            largest = self._largest(min(self.wanted, self._held()), lambda _: True)
             if largest is None or not trade.constraints.allow_partial:
-                refuse_quantity(trade, self.wanted, None if largest is None else largest.target)
+                refuse_quantity(trade, None if largest is None else largest.target)
             self.binding.append("liquidity")
             planned = largest
         planned = self._bound_price(self._fund(planned))
@@ -74,6 +75,15 @@ class GraphSolving:
 
     def _third_price(self, asset: Asset) -> Decimal:
         return price_of(asset, self.problem.markets, self.trade.instrument.quote) or ZERO
+
+    def _held(self) -> Decimal:
+        network, kept = self.network, self.planner.kept
+        room = network.room_out[kept & (network.sink == self.planner.end)]
+        if not self.exact_out:
+            room = network.room[kept & (network.source == self.planner.start)]
+        # Floats may have summed to a little less than there is.
+        held = float(room.sum()) * HELD_WIDENING
+        return Decimal(held) if held < float(MOST) else MOST
 
     def _largest(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
         low, high = ZERO, most
@@ -202,7 +212,7 @@ class GraphSolving:
         fees = sum((leg.fee.amount * worth.get(leg.fee.asset, ZERO) for leg in legs), ZERO)
         fixed = self.planner.fixed_cost(journey, planned.prices)
         lost = sends - arrival * receives if self.buys else arrival * sends - receives
-        complete = planned.target == self.wanted
+        complete = self.conceivable and planned.target == self.wanted
         residuals = {self.network.assets[k]: amount for k, amount in sorted(journey.residuals.items())}
         if complete and not self.exact_out and self.wanted > sends:
             residuals[self.gives] = self.wanted - sends

@@ -1,12 +1,13 @@
 """Bids and asks: every level a straight stretch; lots, ticks and minimums hold for each fill."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
 
 import numpy as np
 
 from app.domain.market import OrderBook
-from app.domain.solver.exact import ONE, ZERO, down
+from app.domain.solver.exact import ONE, ZERO, down, unit
 from app.domain.solver.kinds.base import (
     CAP,
     CAP_OUT,
@@ -21,22 +22,23 @@ from app.domain.solver.kinds.base import (
     Floats,
 )
 from app.domain.solver.sides import LARGEST_EXPONENT, BookSide, Fill, Units
-from app.domain.values import Asset
+from app.domain.values import DEFAULT_DECIMALS, Asset
 
 
 class OrderBookState:
     """Both sides of a book as the legs so far have left them."""
 
-    __slots__ = ("_asks", "_asks_taken", "_bids", "_bids_taken")
+    __slots__ = ("_asks", "_asks_taken", "_bids", "_bids_taken", "_unit")
 
-    def __init__(self, asks: BookSide, bids: BookSide) -> None:
-        """Start from both sides whole."""
+    def __init__(self, asks: BookSide, bids: BookSide, unit: Decimal) -> None:
+        """Start from both sides whole; `unit` is the smallest amount of the base asset."""
         self._asks, self._bids = asks, bids
+        self._unit = unit
         self._asks_taken = self._bids_taken = ZERO
 
     def copy(self) -> "OrderBookState":
         """Return the same state, to be changed on its own."""
-        other = OrderBookState(self._asks, self._bids)
+        other = OrderBookState(self._asks, self._bids, self._unit)
         other._asks_taken, other._bids_taken = self._asks_taken, self._bids_taken
         return other
 
@@ -71,10 +73,10 @@ class OrderBookState:
     def _side(self, gives: Asset) -> BookSide:
         if gives == self._asks.market.quote:
             if self._asks_taken:
-                self._asks, self._asks_taken = _without(self._asks, self._asks_taken), ZERO
+                self._asks, self._asks_taken = _without(self._asks, self._asks_taken, self._unit), ZERO
             return self._asks
         if self._bids_taken:
-            self._bids, self._bids_taken = _without(self._bids, self._bids_taken), ZERO
+            self._bids, self._bids_taken = _without(self._bids, self._bids_taken, self._unit), ZERO
         return self._bids
 
     def _apply(self, side: BookSide, fill: Fill | None) -> Fill | None:
@@ -87,7 +89,7 @@ class OrderBookState:
         return fill
 
 
-def _without(side: BookSide, taken: Decimal) -> BookSide:
+def _without(side: BookSide, taken: Decimal, unit: Decimal) -> BookSide:
     levels = []
     for price, size in zip(side.prices, side.sizes, strict=True):
         used = min(taken, size)
@@ -95,8 +97,8 @@ def _without(side: BookSide, taken: Decimal) -> BookSide:
         if used < size:
             levels.append((price, size - used))
     if side.buys:
-        return BookSide(replace(side.market, asks=tuple(levels)), buys=True)
-    return BookSide(replace(side.market, bids=tuple(levels)), buys=False)
+        return BookSide(replace(side.market, asks=tuple(levels)), buys=True).on_grid(unit)
+    return BookSide(replace(side.market, bids=tuple(levels)), buys=False).on_grid(unit)
 
 
 def _base_of(side: BookSide, fill: Fill) -> Decimal:
@@ -108,10 +110,11 @@ class OrderBookExchange:
 
     shares = False
 
-    def __init__(self, market: OrderBook) -> None:
-        """Arrange both sides and list those that hold enough for their own minimum."""
+    def __init__(self, market: OrderBook, unit: Decimal) -> None:
+        """Arrange both sides on the base asset's unit and list those that hold enough for their own minimum."""
         self.market = market
-        self._asks, self._bids = BookSide(market, buys=True), BookSide(market, buys=False)
+        self._unit = unit
+        self._asks, self._bids = (BookSide(market, buys=buys).on_grid(unit) for buys in (True, False))
         usable = [side for side in (self._asks, self._bids) if side.prices and side.blocked is None]
         self.directions: tuple[Direction, ...] = tuple(
             (market.quote, market.base) if side.buys else (market.base, market.quote) for side in usable
@@ -127,7 +130,7 @@ class OrderBookExchange:
 
     def state(self) -> OrderBookState:
         """Return both sides whole."""
-        return OrderBookState(self._asks, self._bids)
+        return OrderBookState(self._asks, self._bids, self._unit)
 
     def side(self, gives: Asset) -> BookSide:
         """Return the side that takes an asset, with its lots and minimums."""
@@ -145,7 +148,7 @@ class OrderBookExchange:
         return rows
 
 
-def arrange_order_book(market: OrderBook) -> OrderBookExchange | None:
+def arrange_order_book(market: OrderBook, decimals: Mapping[Asset, int]) -> OrderBookExchange | None:
     """Arrange a book, or return None when neither side can trade."""
-    exchange = OrderBookExchange(market)
+    exchange = OrderBookExchange(market, unit(decimals.get(market.base, DEFAULT_DECIMALS)))
     return exchange if exchange.directions else None

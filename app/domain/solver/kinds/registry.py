@@ -15,14 +15,14 @@ from app.domain.values import Asset
 
 
 class Kind(NamedTuple):
-    """How a kind is arranged; `scaled` when its prices depend on its assets' decimals."""
+    """How a kind is arranged; `scaled` when its prices or its steps depend on its assets' decimals."""
 
     arrange: Callable[[Any, Mapping[Asset, int]], Exchange | None]
     scaled: bool = False
 
 
 KINDS: dict[type[Market], Kind] = {
-    OrderBook: Kind(lambda market, _: arrange_order_book(market)),
+    OrderBook: Kind(arrange_order_book, scaled=True),
     ConstantProduct: Kind(lambda market, _: arrange_constant_product(market)),
     Weighted: Kind(lambda market, _: arrange_weighted(market)),
     Stable: Kind(lambda market, _: arrange_stable(market)),

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from itertools import product
+from math import isfinite
+from random import Random
 
 import pytest
 
@@ -12,6 +14,7 @@ from app.domain.errors import Infeasible
 from app.domain.market import ConstantProduct, Market, OrderBook, Rfq, Weighted
 from app.domain.solution import Solution
 from app.domain.solver import Problem, prepare, solve
+from app.domain.solver.exact import EXACT
 from app.domain.trade import Selection, Side, Trade
 from app.domain.values import Amount, Asset, Instrument, MarketId, Venue
 from tests.domain.solver.graph.instances import Maker, cp, order, route
@@ -185,7 +188,51 @@ def test_a_way_that_is_excluded_is_refused_by_name() -> None:
 def test_no_way_at_all_is_refused() -> None:
     with pytest.raises(Infeasible) as refusal:
         route(order("sell", "10", "A"), TRIANGLE[1:2])
+    assert (refusal.value.constraint, refusal.value.nearest) == ("liquidity", None)
+
+
+def test_a_quantity_beyond_any_market_is_refused_or_filled_in_part() -> None:
+    with pytest.raises(Infeasible) as refusal:
+        route(order("buy", "1e90", "A"), TRIANGLE)
     assert refusal.value.constraint == "liquidity"
+    part = order("buy", "1e90", "A", allow_partial=True)
+    with localcontext(EXACT):
+        solution = route(part, TRIANGLE)
+        check(solution, part, TRIANGLE, {})
+    assert solution.receives.amount > 1000
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_whatever_the_depths_there_is_a_route_or_a_refusal(seed: int) -> None:
+    random = Random(seed)
+    depths = ["1e-70", "1e-55", "1e-40", "1e-18", "1", "1000", "1e40", "1e56", "1e58", "1e100"]
+    one, two, three, four, five, six = random.choices(depths, k=6)
+    markets = [cp("direct", "A", one, "B", two), cp("first", "A", three, "C", four), cp("second", "C", five, "B", six)]
+    asset, partial = random.choice("AB"), random.random() < 0.5
+    wanted = order(random.choice(["buy", "sell"]), random.choice(depths), asset, allow_partial=partial)
+    try:
+        solution = route(wanted, markets)
+    except Infeasible:
+        return
+    assert isfinite(solution.certificate.gap_bps)
+
+
+def test_a_book_on_the_way_fills_on_what_its_lots_and_its_asset_leave_together() -> None:
+    book = OrderBook(
+        market_id=MarketId("second"),
+        venue=Venue("second"),
+        fee_bps=Decimal(0),
+        base=Asset("C"),
+        quote=Asset("B"),
+        bids=((Decimal(5), Decimal(1000)),),
+        asks=(),
+        lot_size=Decimal("0.3"),
+    )
+    trade = order("sell", "10", "A")
+    solution = route(trade, [TRIANGLE[1], book], {Asset("C"): 0})
+    sent = [leg.sends.amount for leg in solution.slices[0].legs if leg.market_id == "second"]
+    assert sent
+    assert all(amount % 3 == 0 for amount in sent)
 
 
 def test_more_than_the_markets_hold_is_refused_or_filled_in_part() -> None:

@@ -128,10 +128,10 @@ def book(
 
 
 def exchange(market: Market, decimals: Mapping[Asset, int] | None = None) -> Exchange:
-    """Arrange a market that must be tradable; A and B have 18 decimals unless said."""
+    """Arrange a market that must be tradable; A and B divide as `FINE` does unless said."""
     prepared = prepare(market)
     assert prepared is not None
-    arranged = prepared.exchange({A: 18, B: 18} if decimals is None else decimals)
+    arranged = prepared.exchange({A: 40, B: 40} if decimals is None else decimals)
     assert arranged is not None
     return arranged
 

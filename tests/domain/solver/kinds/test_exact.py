@@ -188,17 +188,17 @@ def test_obtaining_what_was_received_costs_what_was_sent(kind: str, amount: str)
 
 @pytest.mark.parametrize("kind", MARKETS)
 def test_amounts_are_rounded_against_the_taker(kind: str) -> None:
-    coarse = Units(Decimal("0.01"), Decimal("0.0001"))
-    arranged = exchange(MARKETS[kind])
+    coarse = Units(Decimal("0.001"), Decimal("0.001"))
+    arranged, coarsely = exchange(MARKETS[kind]), exchange(MARKETS[kind], {A: 3, B: 3, C: 3})
     for gives, takes in arranged.directions:
-        true = send(arranged.state(), gives, takes, Decimal("1.23"))
-        fill = send(arranged.state(), gives, takes, Decimal("1.239"), coarse)
-        assert fill.sends <= Decimal("1.23")
+        true = send(arranged.state(), gives, takes, Decimal("1.239"))
+        fill = send(coarsely.state(), gives, takes, Decimal("1.2399"), coarse)
+        assert fill.sends <= Decimal("1.239")
         assert fill.receives <= true.receives
         assert fill.receives == fill.receives.quantize(coarse.taken)
-        paid = obtain(arranged.state(), gives, takes, Decimal("0.0337"), coarse)
-        least = obtain(arranged.state(), gives, takes, Decimal("0.0337"))
-        assert paid.receives >= Decimal("0.0337")
+        paid = obtain(coarsely.state(), gives, takes, Decimal("0.034"), coarse)
+        least = obtain(arranged.state(), gives, takes, Decimal("0.034"))
+        assert paid.receives >= Decimal("0.034")
         assert paid.sends >= least.sends
         assert paid.sends == paid.sends.quantize(coarse.given)
 

@@ -1,0 +1,132 @@
+"""Refusals that help: what stands in the way, and a nearest value that was tried before it is stated."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from itertools import islice
+from typing import NamedTuple
+
+from app.domain.errors import Infeasible
+from app.domain.solver.exact import STATED
+from app.domain.trade import Selection, T, Trade
+from app.domain.values import Asset, MarketId, Venue, plain
+
+OFFERS_TRIED = 8
+MOST_SLIPPAGE_BPS = 10_000
+SLIPPAGE_GRID = Decimal("0.000001")
+_SHORT_DIGITS = 12
+_TIED: Mapping[str, frozenset[str]] = {
+    "quantity": frozenset(("quantity", "max_legs", "fixed_costs")),
+    "max_legs": frozenset(("quantity", "max_legs")),
+    "venues": frozenset(("venues", "fixed_costs")),
+    "markets": frozenset(("markets", "fixed_costs")),
+}
+
+
+class Offer(NamedTuple):
+    """A value of the bound that was broken, and the trade with that value."""
+
+    nearest: str
+    trade: Trade
+
+
+class Refusal(Exception):
+    """A trade refused, with the values to try in its place.
+
+    `turns` names what the offers change; `advice` is said of the offer that holds, `otherwise` when none does.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        constraint: str,
+        turns: str,
+        offers: Iterable[Offer] = (),
+        advice: str = "",
+        otherwise: str = "",
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.constraint = constraint
+        self.turns = turns
+        self.offers = offers
+        self.advice = advice
+        self.otherwise = otherwise
+
+    def stated(self, obstacle: Callable[[Trade], str | None]) -> Infeasible:
+        """Turn it into the error callers know; `obstacle` says what a trade's own refusal turns on, if any.
+
+        An offer holds when it leads to a route, or to a refusal over another bound that was broken all along.
+        """
+        unhelpful = _TIED.get(self.turns, frozenset((self.turns,)))
+        for offer in islice(self.offers, OFFERS_TRIED):
+            left = obstacle(offer.trade)
+            if left is None or left not in unhelpful:
+                detail = f"{self.reason}; {self.advice.format(offer.nearest)}"
+                return Infeasible(detail, constraint=self.constraint, nearest=offer.nearest)
+        detail = f"{self.reason}; {self.otherwise}" if self.otherwise else self.reason
+        return Infeasible(detail, constraint=self.constraint)
+
+
+def quantities(trade: Trade, amounts: Iterable[Decimal]) -> Iterable[Offer]:
+    """Offer the trade with other quantities."""
+    return (Offer(plain(amount), replace(trade, quantity=amount)) for amount in amounts if amount > 0)
+
+
+def legs(trade: Trade, caps: Iterable[int]) -> Iterable[Offer]:
+    """Offer the trade with more legs."""
+    return (Offer(str(cap), replace(trade, constraints=replace(trade.constraints, max_legs=cap))) for cap in caps)
+
+
+def balances(trade: Trade, asset: Asset, amounts: Iterable[Decimal]) -> Iterable[Offer]:
+    """Offer the trade with more of an asset to spend."""
+    constraints = trade.constraints
+    return (
+        Offer(
+            plain(amount),
+            replace(trade, constraints=replace(constraints, balances={**constraints.balances, asset: amount})),
+        )
+        for amount in amounts
+    )
+
+
+def venues(trade: Trade, names: Iterable[Venue]) -> Iterable[Offer]:
+    """Offer the trade with one more venue."""
+    constraints = trade.constraints
+    return (
+        Offer(str(name), replace(trade, constraints=replace(constraints, venues=_with(constraints.venues, name))))
+        for name in dict.fromkeys(names)
+    )
+
+
+def markets(trade: Trade, names: Iterable[MarketId]) -> Iterable[Offer]:
+    """Offer the trade with one more market."""
+    constraints = trade.constraints
+    return (
+        Offer(str(name), replace(trade, constraints=replace(constraints, markets=_with(constraints.markets, name))))
+        for name in dict.fromkeys(names)
+    )
+
+
+def limits(trade: Trade, fills: Iterable[tuple[Decimal, Decimal]], *, buys: bool) -> Iterable[Offer]:
+    """Offer the trade with the price of a fill, sent and received, as its limit; then one of fewer digits."""
+    rounding = ROUND_CEILING if buys else ROUND_FLOOR
+    for sends, receives in fills:
+        for digits in (STATED.prec, _SHORT_DIGITS):
+            context = Context(prec=digits, rounding=rounding, Emin=STATED.Emin, Emax=STATED.Emax)
+            price = context.divide(sends, receives) if buys else context.divide(receives, sends)
+            yield Offer(plain(price), replace(trade, limit_price=price))
+
+
+def slippages(trade: Trade, exact_bps: Iterable[Decimal]) -> Iterable[Offer]:
+    """Offer the trade with more slippage, in digits that a float carries."""
+    for bps in exact_bps:
+        if bps <= MOST_SLIPPAGE_BPS:
+            rounded = bps.quantize(SLIPPAGE_GRID, ROUND_CEILING)
+            yield Offer(plain(rounded), replace(trade, max_slippage_bps=float(rounded)))
+
+
+def _with(selection: Selection[T], name: T) -> Selection[T]:
+    include = selection.include | {name} if selection.include else selection.include
+    return Selection(include, selection.exclude - {name})
