@@ -7,6 +7,7 @@ from threading import Lock
 
 import numpy as np
 
+from app.domain.market import ConstantProduct, OrderBook
 from app.domain.solver.exact import EXACT, ONE, STATED, unit
 from app.domain.solver.kernels import (
     BASE_IS_TAKEN,
@@ -31,10 +32,16 @@ from app.domain.trade import Constraints
 from app.domain.values import DEFAULT_DECIMALS, Asset, Instrument
 
 CACHED_PAIRS = 32
+PAIR_KINDS = (OrderBook, ConstantProduct)
+"""What the closed solution for one pair fills exactly, with lots, minimums and fixed costs."""
 
 
 class Pair:
-    """One direction of one pair: sides in order of their market's id, and their arrays."""
+    """One direction of one pair: sides in order of their market's id, and their arrays.
+
+    `is_quoted` says whether any of the markets belongs to the pair and is of a kind filled here, `is_everything`
+    whether all do.
+    """
 
     def __init__(
         self, markets: Iterable[PreparedMarket], instrument: Instrument, gives: Asset, decimals: tuple[int, int]
@@ -45,7 +52,10 @@ class Pair:
         self.buys = gives == instrument.quote
         takes = instrument.base if self.buys else instrument.quote
         both = frozenset((instrument.base, instrument.quote))
-        self.quoting = sorted((m for m in markets if m.trading and m.assets == both), key=lambda m: m.market_id)
+        given = tuple(markets)
+        self.is_quoted = any(_is_filled_here(market, both) for market in given)
+        self.is_everything = all(_is_filled_here(market, both) for market in given)
+        self.quoting = sorted((m for m in given if m.trading and m.assets == both), key=lambda m: m.market_id)
         sides: list[Side] = []
         self.blocked: list[Side] = []
         for prepared in self.quoting:
@@ -107,6 +117,10 @@ class Pair:
             if constraints.venues.allows(m.venue) and constraints.markets.allows(m.market_id)
         )  # fmt: skip
         return _middle(kept, self.instrument)
+
+
+def _is_filled_here(market: PreparedMarket, both: frozenset[Asset]) -> bool:
+    return market.assets == both and isinstance(market.market, PAIR_KINDS)
 
 
 def _selects_all(constraints: Constraints) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.trade import Trade
@@ -10,14 +11,15 @@ from app.domain.values import Asset
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A trade, the markets it may use and how finely assets divide (18 decimals unless said).
+    """A trade, the markets it may use, how finely assets divide (18 decimals unless said), and the time.
 
-    Pass the same tuple of markets again to reuse what was arranged for a pair.
+    Without a time no firm quote has expired. Pass the same tuple of markets again to reuse what was arranged for it.
     """
 
     trade: Trade
     markets: Sequence[PreparedMarket]
     decimals: Mapping[Asset, int] = field(default_factory=dict)
+    as_of: datetime | None = None
 
 
 def never() -> bool:

@@ -37,6 +37,14 @@ LEAST_KEPT = Decimal("1e-18")
 FINEST_TICK = Decimal("1e-60")
 """A tick finer than this share of the price cannot be told from none."""
 
+LARGEST_EXPONENT = 60
+"""Beyond 10 to this power an amount no longer fits the exact context with its decimals."""
+
+
+def usable(*amounts: Decimal) -> bool:
+    """Say whether numbers are positive and of a size that the exact context can reckon with."""
+    return all(amount > 0 and abs(amount.adjusted()) < LARGEST_EXPONENT for amount in amounts)
+
 
 class Units(NamedTuple):
     """The smallest amounts of the asset given and of the asset taken."""

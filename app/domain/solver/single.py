@@ -1,7 +1,6 @@
-"""Solve one trade on the markets of its own pair."""
+"""Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
 
@@ -9,6 +8,8 @@ from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCo
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.graph.network import Network, network_of
+from app.domain.solver.graph.solving import GraphSolving
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
@@ -26,30 +27,47 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     `costs` sum exactly to `sends - arrival * receives + fixed` for a buy and to `arrival * sends - receives + fixed`
     for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
     """
+    trade = problem.trade
+    decimals = problem.decimals
+    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
 
-    def obstacle(trade: Trade) -> str | None:
+    def obstacle(other: Trade) -> str | None:
         try:
-            _Solving(replace(problem, trade=trade), should_stop).solve()
+            _Solving(other, pair, problem, should_stop).solve()
         except Refusal as refusal:
             return refusal.turns
         return None
 
-    with localcontext(EXACT):
+    def direct(other: Trade) -> Solution | None:
         try:
-            return _Solving(problem, should_stop).solve()
+            return _Solving(other, pair, problem, should_stop).solve()
+        except Refusal:
+            return None
+
+    with localcontext(EXACT):
+        pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
+        network = None if pair.is_everything else _network(problem, pair)
+        if network is not None:
+            return GraphSolving(problem, network, direct, should_stop).solve()
+        try:
+            return _Solving(trade, pair, problem, should_stop).solve()
         except Refusal as refusal:
             raise refusal.stated(obstacle) from None
 
 
+def _network(problem: Problem, pair: Pair) -> Network | None:
+    trade = problem.trade
+    network = network_of(problem.markets, problem.decimals)
+    one_pair = network.is_one_pair(trade.gives, trade.takes, trade.constraints.max_hops)
+    return None if one_pair and pair.is_quoted else network
+
+
 class _Solving:
-    def __init__(self, problem: Problem, should_stop: Callable[[], bool]) -> None:
-        trade = problem.trade
+    def __init__(self, trade: Trade, pair: Pair, problem: Problem, should_stop: Callable[[], bool]) -> None:
         self.trade = trade
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
-        decimals = problem.decimals
-        divide = (decimals.get(self.gives, DEFAULT_DECIMALS), decimals.get(self.takes, DEFAULT_DECIMALS))
-        self.pair: Pair = pair_of(problem.markets, trade.instrument, self.gives, divide)
+        self.pair = pair
         modes = self.pair.allowed(trade.constraints)
         if not modes.any():
             refuse_empty(self.pair, trade)

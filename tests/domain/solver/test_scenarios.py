@@ -1,15 +1,14 @@
 """Worked examples: what a trading program would check by hand."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
 from app.domain.errors import Infeasible
-from app.domain.market import Market, MarketStatus, Rfq
+from app.domain.market import Market, MarketStatus
 from app.domain.solver import Problem, prepare, solve, warm
 from app.domain.trade import Trade
-from app.domain.values import Asset, Instrument, MarketId, Venue
+from app.domain.values import Asset, Instrument, Venue
 from tests.domain.solver.markets import BTC, GAS, PAIR, USD, book, pool, route, trade
 from tests.domain.solver.replay import check
 
@@ -345,20 +344,6 @@ REFUSALS: dict[str, tuple[Trade, list[Market], str, str | None]] = {
 def test_a_refusal_names_the_constraint_and_its_nearest_feasible_value(name: str) -> None:
     wanted, markets, constraint, nearest = REFUSALS[name]
     assert refusal(wanted, markets) == (constraint, nearest)
-
-
-def test_kinds_that_are_not_routed_yet_are_not_prepared() -> None:
-    quote = Rfq(
-        market_id=MarketId("m"),
-        venue=Venue("m"),
-        fee_bps=Decimal(0),
-        gives=BTC,
-        takes=USD,
-        price=Decimal(100),
-        max_size=Decimal(1),
-        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
-    )
-    assert prepare(quote) is None
 
 
 def test_warming_twice_changes_nothing() -> None:

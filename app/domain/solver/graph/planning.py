@@ -1,0 +1,335 @@
+"""Plans for one amount over the graph: relax, shape, simulate exactly, and keep the best of several answers."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import numpy as np
+
+from app.domain.solution import Solution
+from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
+from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
+from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.relaxation import Relaxation, Relaxed, Survey
+from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
+from app.domain.solver.sides import Fill
+from app.domain.trade import Trade
+from app.domain.values import Asset
+
+COMPLETE = Decimal("1e-9")
+DROPS = 6
+LEFTOVER = 1e-12
+TENDERS = 16
+ENOUGH = ONE - Decimal("1e-10")
+FAR_FROM = 1000
+STEEPEST = Decimal(16)
+LARGEST_TENDER = 1e40
+DUST_WITH_CYCLES = 1e-5
+LOWEST_PRICE, HIGHEST_PRICE = float(LEAST), float(MOST)
+"""Beyond these a price is of an optimisation that found no end, and sums with it would no longer be exact."""
+
+
+@dataclass(slots=True)
+class GraphPlan:
+    """One executable answer. `value` is the objective; `alone` the best single path's journey and value."""
+
+    target: Decimal
+    relaxed: Relaxed
+    journey: Journey
+    prices: dict[Asset, Decimal]
+    value: Decimal
+    alone: tuple[Journey, Decimal] | None
+    shortened: tuple[str, ...]
+
+
+class GraphPlanner:
+    """Plans any amount of one trade over one graph."""
+
+    def __init__(
+        self,
+        trade: Trade,
+        network: Network,
+        kept: Flags,
+        unit_of: UnitOf,
+        should_stop: Callable[[], bool],
+        third_price: Callable[[Asset], Decimal],
+        direct: Callable[[Trade], Solution | None],
+    ) -> None:
+        """Take what stays the same whatever the amount."""
+        self.trade = trade
+        self.network = network
+        self.unit_of = unit_of
+        self.start, self.end = network.index[trade.gives], network.index[trade.takes]
+        self.kept = kept
+        self.relaxation = Relaxation(network, kept, self.start, self.end, trade.constraints.max_hops)
+        self.should_stop = should_stop
+        self._third_price = third_price
+        self._direct = direct
+
+    def restrict(self, kept: Flags) -> None:
+        """Use fewer directions from now on."""
+        self.kept = kept
+        self.relaxation = Relaxation(self.network, kept, self.start, self.end, self.trade.constraints.max_hops)
+
+    def plan(self, target: Decimal, exact_out: bool) -> GraphPlan | None:
+        """Plan one amount, or return None when the bounds rule it out."""
+        survey = self.relaxation.survey(float(target), exact_out, self.trade.constraints.max_legs)
+        if survey is None:
+            return None
+        relaxed = None if self.should_stop() else self.relaxation.solve(survey, self.should_stop)
+        if relaxed is None:
+            relaxed = self.relaxation.at_survey(survey)
+        prices = self._prices(relaxed, survey)
+        path = dict.fromkeys(map(int, survey.path), 1.0)
+        single = self._simulate(path, target, exact_out) if path else None
+        candidates = [] if single is None else [single]
+        both = self._pair(target, exact_out)
+        if both is not None:
+            candidates.append(both)
+        shortened: tuple[str, ...] = ()
+        flow = self._acyclic(relaxed, exact_out)
+        if flow:
+            shaped, shortened = self._shape(flow, survey)
+            journey = self._simulate(shaped, target, exact_out) if shaped else None
+            if journey is not None:
+                candidates.append(journey)
+            if exact_out and self._repeats(flow):
+                candidates += self._by_tender(relaxed, target)
+            if any(self.network.in_steps[e] for e in shaped):
+                candidates += self._around_steps(shaped, target, survey)
+        if not candidates:
+            return None
+        best = min(
+            ((self._sign(exact_out) * self.value(each, prices, exact_out), i) for i, each in enumerate(candidates))
+        )[1]
+        journey = candidates[best]
+        if self.network.costly.any() or len(journey.steps) > 1:
+            journey = self._fewer(journey, target, survey, prices)
+        alone = None if single is None else (single, self.value(single, prices, exact_out))
+        return GraphPlan(target, relaxed, journey, prices, self.value(journey, prices, exact_out), alone, shortened)
+
+    def value(self, journey: Journey, prices: Mapping[Asset, Decimal], exact_out: bool) -> Decimal:
+        """Value a journey by the trade's objective, fixed costs counted in its asset."""
+        objective = self.trade.gives if exact_out else self.trade.takes
+        aside = self.fixed_cost(journey, prices)
+        if aside:
+            aside /= prices[objective]
+        return journey.sends + aside if exact_out else journey.receives - aside
+
+    def fixed_cost(self, journey: Journey, prices: Mapping[Asset, Decimal]) -> Decimal:
+        """Sum the fixed costs of the markets used, in the quote asset."""
+        return sum((amount * prices[asset] for asset, amount in self.paid_aside(journey).items()), ZERO)
+
+    def paid_aside(self, journey: Journey) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of the markets used, by asset; a market used twice is paid once."""
+        sums: dict[Asset, Decimal] = {}
+        for market in {int(self.network.market[step.direction]) for step in journey.steps}:
+            cost = self.network.exchanges[market].market.fixed_cost
+            if cost is not None:
+                sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
+        return sums
+
+    def _sign(self, exact_out: bool) -> int:
+        return 1 if exact_out else -1
+
+    def _shape(self, flow: Flow, survey: Survey) -> tuple[Flow, tuple[str, ...]]:
+        constraints, network = self.trade.constraints, self.network
+        names: set[str] = set()
+        if self.relaxation.has_cycles:
+            # Without its cycles the flow no longer adds up: optimise again on what is left.
+            flow = self._on(flow, survey) or flow
+        for _ in range(3):
+            if survey.exact_out:
+                flow = self._each_market_once(flow)
+            broken = self._broken(flow)
+            if not broken:
+                break
+            names |= broken
+            flow = fewest(network, flow, self.start, self.end, constraints.max_legs, constraints.max_hops)
+            again = self._on(flow, survey)
+            if again:
+                flow = again
+        else:
+            if self._broken(flow):
+                flow = {}
+        return flow, tuple(sorted(names))
+
+    def _broken(self, flow: Flow) -> set[str]:
+        constraints = self.trade.constraints
+        broken = {"max_legs"} if len(flow) > constraints.max_legs else set()
+        if longest_way(self.network, flow, self.start, self.end) > constraints.max_hops:
+            broken.add("max_hops")
+        return broken
+
+    def _pair(self, target: Decimal, exact_out: bool) -> Journey | None:
+        solution = self._direct(at_quantity(self.trade, target, exact_out=exact_out))
+        if solution is None:
+            return None
+        places = {
+            str(self.network.exchanges[int(self.network.market[e])].market.market_id): int(e)
+            for e in np.flatnonzero(self.kept & (self.network.source == self.start) & (self.network.sink == self.end))
+        }
+        legs = solution.slices[0].legs
+        if any(leg.market_id not in places for leg in legs):
+            return None
+        steps = tuple(
+            Step(places[leg.market_id], 0, Fill(leg.sends.amount, leg.receives.amount, leg.fee.amount, leg.limit_price))
+            for leg in legs
+        )
+        return Journey(steps, solution.sends.amount, solution.receives.amount, {})
+
+    def _on(self, used: Iterable[int], survey: Survey) -> Flow:
+        only = np.zeros(len(self.network.directions), np.bool_)
+        only[list(used)] = True
+        relaxed = self.relaxation.solve(survey, self.should_stop, only)
+        if relaxed is None:
+            return {}
+        return self._acyclic(relaxed, survey.exact_out)
+
+    def _acyclic(self, relaxed: Relaxed, exact_out: bool) -> Flow:
+        return without_cycles(
+            self.network, relaxed.flow, relaxed.price, self.start, self.end, exact_out=exact_out,
+            dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
+        )  # fmt: skip
+
+    def _repeats(self, flow: Flow) -> bool:
+        return len({int(self.network.market[e]) for e in flow}) < len(flow)
+
+    def _by_tender(self, relaxed: Relaxed, target: Decimal) -> list[Journey]:
+        # What a market gives to a later leg depends on the earlier: only a forward walk knows, so search its tender.
+        flow = without_cycles(self.network, relaxed.sent, relaxed.price, self.start, self.end, exact_out=False)
+        if self._broken(flow):
+            return []
+        grid = self.unit_of(self.trade.gives)
+        known = 0.0 < relaxed.bound < LARGEST_TENDER
+        tender = up(short_up(Decimal(relaxed.bound)), grid) if known else ZERO
+        best: Journey | None = None
+        for _ in range(TENDERS):
+            journey = forward(self.network, flow, self.start, self.end, tender, self.unit_of) if tender > 0 else None
+            if journey is None or journey.receives * FAR_FROM < target:
+                break
+            share = target / journey.receives
+            if share > 1:
+                tender = up(tender * min(share**2, STEEPEST), grid)
+                continue
+            # Less pays better: in proportion to what is too much, the tender still suffices.
+            if best is None or journey.sends < best.sends:
+                best = journey
+            if share > ENOUGH:
+                break
+            tender = up(tender * share, grid)
+        return [] if best is None else [best]
+
+    def _each_market_once(self, flow: Flow) -> Flow:
+        widest: dict[int, int] = {}
+        for e in sorted(flow, key=lambda e: (-flow[e], e)):
+            widest.setdefault(int(self.network.market[e]), e)
+        if len(widest) == len(flow):
+            return flow
+        kept = set(widest.values())
+        return connected(self.network, {e: v for e, v in flow.items() if e in kept}, self.start, self.end)
+
+    def _simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
+        if exact_out:
+            flow = self._each_market_once(flow)
+        order, _ = asset_order(self.network, flow, self.start)
+        if self.end not in order:
+            return None
+        if exact_out:
+            journey = backward(self.network, flow, self.start, self.end, target, self.unit_of)
+            return journey if journey is not None and journey.receives >= target else None
+        journey = forward(self.network, flow, self.start, self.end, target, self.unit_of)
+        if journey is None or journey.sends > target:
+            return None
+        unsent = target - journey.sends
+        in_steps = any(self.network.in_steps[e] and self.network.source[e] == self.start for e in flow)
+        return journey if in_steps or unsent <= target * COMPLETE else None
+
+    def _around_steps(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
+        network, exact_out = self.network, survey.exact_out
+        stepped = {e for e in flow if network.in_steps[e]}
+        found = [self._simulate(self._with_absorbers(flow, exact_out), target, exact_out)]
+        for dropped in (stepped, {e for e in stepped if int(network.source[e]) != self.start}):
+            rest = connected(network, {e: v for e, v in flow.items() if e not in dropped}, self.start, self.end)
+            again = self._on(rest, survey) if rest and len(rest) < len(flow) else {}
+            if again and not self._broken(again):
+                found.append(self._simulate(again, target, exact_out))
+        return [journey for journey in found if journey is not None]
+
+    def _with_absorbers(self, flow: Flow, exact_out: bool) -> Flow:
+        # Beside every book that trades in steps goes a market that takes any amount, for what the steps leave over.
+        network = self.network
+        used = {int(network.market[e]) for e in flow}
+        extended = dict(flow)
+        free = self.kept & ~network.in_steps & ~np.isin(network.market, list(used))
+        near, far = (network.sink, network.source) if exact_out else (network.source, network.sink)
+        for asset in {int(near[e]) for e in flow if network.in_steps[e]}:
+            if any(near[e] == asset and not network.in_steps[e] for e in flow):
+                continue
+            reached = {int(far[e]) for e in flow if near[e] == asset}
+            beside = [e for e in np.flatnonzero(free & (near == asset)) if int(far[e]) in reached]
+            if beside:
+                extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
+        return flow if self._broken(extended) else extended
+
+    def _fewer(self, journey: Journey, target: Decimal, survey: Survey, prices: Mapping[Asset, Decimal]) -> Journey:
+        exact_out = survey.exact_out
+        sign = self._sign(exact_out)
+        value = sign * self.value(journey, prices, exact_out)
+        tried: set[int] = set()
+        for _ in range(DROPS):
+            used = [step.direction for step in journey.steps]
+            costly = [e for e in used if self.network.costly[e] and e not in tried]
+            if not costly or self.should_stop():
+                break
+            best: tuple[Decimal, Journey] | None = None
+            for e in costly:
+                market = self.network.market[e]
+                rest = connected(
+                    self.network,
+                    {other: 1.0 for other in used if self.network.market[other] != market}, self.start, self.end,
+                )  # fmt: skip
+                again = self._on(rest, survey) if rest else {}
+                other = self._simulate(again, target, exact_out) if again else None
+                if other is not None:
+                    worth = sign * self.value(other, prices, exact_out)
+                    if worth < value and (best is None or worth < best[0]):
+                        best = worth, other
+            if best is None:
+                break
+            value, journey = best
+        return journey
+
+    def _prices(self, relaxed: Relaxed, survey: Survey) -> dict[Asset, Decimal]:
+        instrument, network = self.trade.instrument, self.network
+        base, quote = network.index[instrument.base], network.index[instrument.quote]
+        with np.errstate(all="ignore"):
+            ratios = relaxed.price / relaxed.price[quote]
+        prices = {instrument.quote: ONE}
+        used = {int(k) for k in network.sink[np.flatnonzero(relaxed.flow > 0.0)]} | {base}
+        for k in sorted(used - {quote}):
+            if LOWEST_PRICE < ratios[k] < HIGHEST_PRICE:
+                prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
+        if instrument.base not in prices:
+            given, taken = float(survey.needed[self.start]), float(survey.reached[self.end])
+            prices[instrument.base] = Decimal(given / taken if self.start == quote else taken / given)
+        for exchange in network.exchanges if network.costly.any() else ():
+            cost = exchange.market.fixed_cost
+            if cost is not None and cost.asset not in prices:
+                k = network.index.get(cost.asset, -1)
+                known = k >= 0 and LOWEST_PRICE < ratios[k] < HIGHEST_PRICE
+                price = Decimal(float(ratios[k])) if known else self._third_price(cost.asset)
+                prices[cost.asset] = short_down(price)
+        return prices
+
+
+def at_quantity(trade: Trade, target: Decimal, *, exact_out: bool) -> Trade:
+    """Return the trade of another quantity without its bounds on price, funds and completeness."""
+    return replace(
+        trade,
+        quantity=target,
+        quantity_asset=trade.takes if exact_out else trade.gives,
+        limit_price=None,
+        max_slippage_bps=None,
+        constraints=replace(trade.constraints, allow_partial=False, balances={}),
+    )

@@ -1,0 +1,186 @@
+"""A route's legs simulated exactly, one after the other, on the markets as the earlier legs left them."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import NamedTuple
+
+from app.domain.market import OrderBook
+from app.domain.solver.exact import ZERO, down
+from app.domain.solver.graph.flows import Flow, asset_order
+from app.domain.solver.graph.network import Network
+from app.domain.solver.kernels import Floats
+from app.domain.solver.kinds.base import State
+from app.domain.solver.sides import Fill, Units
+from app.domain.values import Asset
+
+ABSORBERS_TRIED = 3
+FULL = 1.0 - 1e-13
+NEARLY_ALL = Decimal(1) - Decimal("1e-7")
+
+UnitOf = Callable[[Asset], Decimal]
+
+
+class Step(NamedTuple):
+    """One leg: the direction it takes, when, and what it exchanges."""
+
+    direction: int
+    step: int
+    fill: Fill
+
+
+@dataclass(slots=True)
+class Journey:
+    """Legs in the order they are due, and what they add up to. `residuals` is what no leg could use."""
+
+    steps: tuple[Step, ...]
+    sends: Decimal
+    receives: Decimal
+    residuals: dict[int, Decimal]
+
+
+def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal, unit_of: UnitOf) -> Journey | None:
+    """Send what is held of each asset on in the proportions of the flow; None when nothing arrives."""
+    order, depth = asset_order(network, flow, start)
+    leaving = _by_asset(network, flow, of_source=True)
+    repeats = _repeats(network, flow)
+    held: dict[int, Decimal] = defaultdict(lambda: ZERO)
+    held[start] = tender
+    states: dict[int, State] = {}
+    steps: list[Step] = []
+    number = 0
+    for asset in order:
+        if asset == end or asset not in leaving:
+            continue
+        available = left = held[asset]
+        ways = _by_room(network, flow, leaving[asset], float(available), network.room)
+        total = sum(flow[e] for e in ways)
+        touched: set[int] = set()
+        for e in ways:
+            last = e == ways[-1]
+            share = left if last else min(left, available * Decimal(flow[e] / total))
+            fill = _state(network, states, e).send(*network.directions[e], share, _units(network, e, unit_of))
+            if fill is None:
+                continue
+            market = int(network.market[e])
+            if market in touched:
+                number += 1
+                touched.clear()
+            touched.add(market)
+            left -= fill.sends
+            held[int(network.sink[e])] += fill.receives
+            steps.append(Step(e, number if repeats else depth[asset], fill))
+        held[asset] = left
+        number += 1
+    return _journey(network, steps, start, end)
+
+
+def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal, unit_of: UnitOf) -> Journey | None:
+    """Obtain what is needed of each asset in the proportions of the flow; None when it is not to be had.
+
+    Every market is used once: what a later leg needs is known before the earlier one is simulated.
+    """
+    order, depth = asset_order(network, flow, start)
+    entering = _by_asset(network, flow, of_source=False)
+    needed: dict[int, Decimal] = defaultdict(lambda: ZERO)
+    needed[end] = target
+    steps: list[Step] = []
+    for asset in reversed(order):
+        if asset == start or not needed[asset]:
+            continue
+        ways = _by_room(network, flow, entering[asset], float(needed[asset]), network.room_out)
+        fills = None
+        for absorber in ways[: -1 - ABSORBERS_TRIED : -1]:
+            fills = _obtain(network, flow, [*(e for e in ways if e != absorber), absorber], needed[asset], unit_of)
+            if fills is not None:
+                break
+        if fills is None:
+            return None
+        for e, fill in fills:
+            source = int(network.source[e])
+            needed[source] += fill.sends
+            steps.append(Step(e, depth[source], fill))
+    steps.sort(key=lambda step: (step.step, step.direction))
+    return _journey(network, steps, start, end)
+
+
+def _obtain(
+    network: Network, flow: Flow, ways: list[int], target: Decimal, unit_of: UnitOf
+) -> list[tuple[int, Fill]] | None:
+    total = sum(flow[e] for e in ways)
+    left = target
+    fills: list[tuple[int, Fill]] = []
+    absorbing = not network.in_steps[ways[-1]]
+    for e in ways:
+        units = _units(network, e, unit_of)
+        share = left
+        if e != ways[-1]:
+            held = Decimal(float(network.room_out[e]) * FULL)
+            share = min(left, down(min(target * Decimal(flow[e] / total), held), units.taken))
+        if share <= 0:
+            continue
+        fill = _state(network, {}, e).obtain(*network.directions[e], share, units)
+        if fill is None and e != ways[-1]:
+            # A market used up to the end may hold a rounding less than its share.
+            fill = _state(network, {}, e).obtain(*network.directions[e], down(share * NEARLY_ALL, units.taken), units)
+        if fill is not None and absorbing and fill.receives > share and network.in_steps[e]:
+            fill = _step_less(network, e, fill, units)
+        if fill is not None:
+            left -= fill.receives
+            fills.append((e, fill))
+    return fills if left <= 0 else None
+
+
+def _step_less(network: Network, e: int, fill: Fill, units: Units) -> Fill | None:
+    market = network.exchanges[int(network.market[e])].market
+    if not isinstance(market, OrderBook) or market.lot_size is None:
+        return fill
+    gives, takes = network.directions[e]
+    state = _state(network, {}, e)
+    if takes == market.base:
+        return state.obtain(gives, takes, fill.receives - market.lot_size, units)
+    return state.send(gives, takes, fill.sends - market.lot_size, units)
+
+
+def _by_asset(network: Network, flow: Flow, *, of_source: bool) -> dict[int, list[int]]:
+    grouped: dict[int, list[int]] = defaultdict(list)
+    for e in flow:
+        grouped[int((network.source if of_source else network.sink)[e])].append(e)
+    return grouped
+
+
+def _repeats(network: Network, flow: Flow) -> bool:
+    return len({int(network.market[e]) for e in flow}) < len(flow)
+
+
+def _by_room(network: Network, flow: Flow, ways: list[int], amount: float, room: Floats) -> list[int]:
+    total = sum(flow[e] for e in ways)
+
+    def spare(e: int) -> tuple[bool, float, float, int]:
+        return not network.in_steps[e], float(room[e]) - amount * flow[e] / total, flow[e], -e
+
+    return sorted(ways, key=spare)
+
+
+def _state(network: Network, states: dict[int, State], e: int) -> State:
+    market = int(network.market[e])
+    if market not in states:
+        states[market] = network.exchanges[market].state()
+    return states[market]
+
+
+def _units(network: Network, e: int, unit_of: UnitOf) -> Units:
+    gives, takes = network.directions[e]
+    return Units(unit_of(gives), unit_of(takes))
+
+
+def _journey(network: Network, steps: list[Step], start: int, end: int) -> Journey | None:
+    held: dict[int, Decimal] = defaultdict(lambda: ZERO)
+    for step in steps:
+        held[int(network.source[step.direction])] -= step.fill.sends
+        held[int(network.sink[step.direction])] += step.fill.receives
+    sends, receives = -held.pop(start, ZERO), held.pop(end, ZERO)
+    if sends <= 0 or receives <= 0 or any(amount < 0 for amount in held.values()):
+        return None
+    return Journey(tuple(steps), sends, receives, {asset: amount for asset, amount in held.items() if amount})

@@ -1,0 +1,234 @@
+"""Solve one trade over the whole graph of markets."""
+
+from collections.abc import Callable, Iterable
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from typing import NoReturn
+
+import numpy as np
+
+from app.domain.errors import Infeasible
+from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
+from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
+from app.domain.solver.graph.refusals import refuse_balance, refuse_price, refuse_quantity, refuse_unreachable
+from app.domain.solver.graph.simulate import Step
+from app.domain.solver.pair import price_of
+from app.domain.solver.problem import Problem
+from app.domain.trade import Side, Trade
+from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
+
+SHRINKS = 24
+REFINEMENTS = 28
+HELD_WIDENING = 1.0 + 1e-9
+
+Direct = Callable[[Trade], Solution | None]
+"""Solves a trade on the markets of its own pair alone, or finds that they cannot."""
+
+
+class GraphSolving:
+    """One trade on one network."""
+
+    def __init__(self, problem: Problem, network: Network, direct: Direct, should_stop: Callable[[], bool]) -> None:
+        """Take the directions that may matter. Raises Infeasible when there are none."""
+        trade = problem.trade
+        self.trade, self.network = trade, network
+        self.problem = problem
+        self.gives, self.takes = trade.gives, trade.takes
+        self.exact_out = trade.is_exact_out
+        self.buys = trade.side is Side.BUY
+        self.units = {self.gives: self._unit(self.gives), self.takes: self._unit(self.takes)}
+        self.allowed = network.allowed(trade.constraints, problem.as_of)
+        kept = network.useful(self.allowed, self.gives, self.takes, trade.constraints.max_hops)
+        if not kept.any():
+            refuse_unreachable(network, trade, problem.as_of)
+        self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
+        self.grid = self._unit(trade.quantity_asset)
+        self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
+        self.conceivable = trade.quantity <= MOST
+        self.arrival = arrival_price(network, self.allowed, trade)
+        self.binding: list[str] = []
+        self.least_rate = 0.0
+
+    def solve(self) -> Solution:
+        """Find the best route and prove how good it is; runs in the exact context."""
+        trade = self.trade
+        if self.wanted <= 0:
+            raise Infeasible(
+                f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
+                constraint="quantity",
+                nearest=plain(self.grid),
+            )
+        planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
+        if planned is None:
+            largest = self._largest(min(self.wanted, self._held()), lambda _: True)
+            if largest is None or not trade.constraints.allow_partial:
+                refuse_quantity(trade, None if largest is None else largest.target)
+            self.binding.append("liquidity")
+            planned = largest
+        planned = self._bound_price(self._fund(planned))
+        return self._state(planned)
+
+    def _unit(self, asset: Asset) -> Decimal:
+        return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
+
+    def _third_price(self, asset: Asset) -> Decimal:
+        return price_of(asset, self.problem.markets, self.trade.instrument.quote) or ZERO
+
+    def _held(self) -> Decimal:
+        network, kept = self.network, self.planner.kept
+        room = network.room_out[kept & (network.sink == self.planner.end)]
+        if not self.exact_out:
+            room = network.room[kept & (network.source == self.planner.start)]
+        # Floats may have summed to a little less than there is.
+        held = float(room.sum()) * HELD_WIDENING
+        return Decimal(held) if held < float(MOST) else MOST
+
+    def _largest(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
+        low, high = ZERO, most
+        best: GraphPlan | None = None
+        probe = most
+        for _ in range(SHRINKS if best is None else REFINEMENTS):
+            probe = floor_to(probe / 4 if best is None else (low + high) / 2, self.grid)
+            if probe <= low:
+                break
+            planned = self.planner.plan(probe, self.exact_out)
+            if planned is not None and fits(planned):
+                best, low = planned, probe
+                if high / low < Decimal("1.000001"):
+                    break
+            else:
+                high = probe
+        return best
+
+    def _needs(self, planned: GraphPlan) -> Decimal:
+        return planned.journey.sends + self.planner.paid_aside(planned.journey).get(self.gives, ZERO)
+
+    def _fund(self, planned: GraphPlan) -> GraphPlan:
+        constraints = self.trade.constraints
+        for asset, needed in self.planner.paid_aside(planned.journey).items() if constraints.balances else ():
+            held = constraints.balances.get(asset)
+            if asset in (self.gives, self.takes) or held is None or needed <= held:
+                continue
+            self.planner.restrict(self.planner.kept & ~self._payable_in(asset))
+            self.binding.append("balances")
+            cheaper = self.planner.plan(planned.target, self.exact_out)
+            if cheaper is None:
+                refuse_balance(constraints, needed, asset)
+            planned = cheaper
+        held = constraints.balances.get(self.gives)
+        if held is None or self._needs(planned) <= held:
+            return planned
+        if not constraints.allow_partial:
+            refuse_balance(constraints, self._needs(planned), self.gives)
+        self.binding.append("balances")
+        cheapest = held
+        smaller = None if self.exact_out else self._tender(planned, cheapest)
+        smaller = smaller or self._largest(planned.target, lambda plan: self._needs(plan) <= cheapest)
+        if smaller is None:
+            refuse_balance(constraints, self._needs(planned), self.gives)
+        return smaller
+
+    def _tender(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
+        tender = floor_to(held - self.planner.paid_aside(planned.journey).get(self.gives, ZERO), self.grid)
+        smaller = self.planner.plan(tender, False) if tender > 0 else None
+        return smaller if smaller is not None and self._needs(smaller) <= held else None
+
+    def _payable_in(self, asset: Asset) -> Flags:
+        costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
+        paid: Flags = np.array([cost is not None and cost.asset == asset for cost in costs], np.bool_)
+        return paid[self.network.market]
+
+    def _bound_price(self, planned: GraphPlan) -> GraphPlan:
+        trade, buys = self.trade, self.buys
+        bounds: list[tuple[Decimal, str]] = []
+        if trade.limit_price is not None:
+            bounds.append((trade.limit_price, "limit_price"))
+        if trade.max_slippage_bps is not None and self.arrival > 0:
+            share = Decimal(str(trade.max_slippage_bps)) / BASIS_POINTS
+            bounds.append((self.arrival * (ONE + share if buys else ONE - share), "max_slippage_bps"))
+        if not bounds:
+            return planned
+        limit, name = min(bounds) if buys else max(bounds)
+
+        def fits(plan: GraphPlan) -> bool:
+            sends, receives = plan.journey.sends, plan.journey.receives
+            affordable = self._needs(plan) <= trade.constraints.balances.get(self.gives, self._needs(plan))
+            return affordable and (sends <= limit * receives if buys else receives >= limit * sends)
+
+        if fits(planned):
+            return planned
+        if not trade.constraints.allow_partial:
+            self._refuse_price(planned, name)
+        self.binding.append(name)
+        self.least_rate = float(ONE / limit if buys else limit) if limit > 0 else 0.0
+        smaller = self._largest(planned.target, fits)
+        if smaller is None:
+            self._refuse_price(planned, name)
+        return smaller
+
+    def _refuse_price(self, planned: GraphPlan, name: str) -> NoReturn:
+        sends, receives = planned.journey.sends, planned.journey.receives
+        with localcontext(STATED) as rounding:
+            rounding.rounding = ROUND_CEILING if self.buys else ROUND_FLOOR
+            price = sends / receives if self.buys else receives / sends
+            rounding.rounding = ROUND_CEILING
+            slippage = self._slippage(sends, receives) if self.arrival else ZERO
+        refuse_price(self.trade, price, slippage, by_limit=name == "limit_price")
+
+    def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
+        if self.buys:
+            return (sends / (self.arrival * receives) - ONE) * BASIS_POINTS
+        return (ONE - receives / (self.arrival * sends)) * BASIS_POINTS
+
+    def _legs(self, steps: Iterable[Step]) -> tuple[Leg, ...]:
+        legs = []
+        for e, number, fill in steps:
+            exchange = self.network.exchanges[int(self.network.market[e])]
+            gives, takes = self.network.directions[e]
+            per_taken = exchange.base(gives, takes) == takes
+            price = ratio(fill.sends, fill.receives) if per_taken else ratio(fill.receives, fill.sends)
+            legs.append(
+                Leg(
+                    exchange.market.market_id,
+                    exchange.market.venue,
+                    number,
+                    Amount(gives, fill.sends),
+                    Amount(takes, fill.receives),
+                    price,
+                    fill.limit_price,
+                    Amount(exchange.fee_asset(gives, takes), fill.fee),
+                )
+            )
+        return tuple(legs)
+
+    def _state(self, planned: GraphPlan) -> Solution:
+        trade, arrival, journey = self.trade, self.arrival, planned.journey
+        quote, base = trade.instrument.quote, trade.instrument.base
+        sends, receives = journey.sends, journey.receives
+        legs = self._legs(journey.steps)
+        worth = {**planned.prices, base: arrival, quote: ONE}
+        fees = sum((leg.fee.amount * worth.get(leg.fee.asset, ZERO) for leg in legs), ZERO)
+        fixed = self.planner.fixed_cost(journey, planned.prices)
+        lost = sends - arrival * receives if self.buys else arrival * sends - receives
+        complete = self.conceivable and planned.target == self.wanted
+        residuals = {self.network.assets[k]: amount for k, amount in sorted(journey.residuals.items())}
+        if complete and not self.exact_out and self.wanted > sends:
+            residuals[self.gives] = self.wanted - sends
+        certificate = certify(self.planner, planned, 0.0 if complete else self.least_rate)
+        names = [*self.binding, *planned.shortened]
+        names += excluded_names(self.network, trade, self.problem.as_of, self.allowed, planned)
+        return Solution(
+            Amount(self.gives, sends),
+            Amount(self.takes, receives),
+            ratio(sends, receives) if self.buys else ratio(receives, sends),
+            arrival,
+            float(self._slippage(sends, receives)) if arrival else 0.0,
+            residuals,
+            Costs(fees, lost - fees, fixed, quote),
+            (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, legs),),
+            ScheduleCost(lost + fixed, ZERO),
+            certificate,
+            Explanation(alternatives(self.planner, planned), tuple(dict.fromkeys(names)), planned.prices),
+        )

@@ -1,0 +1,132 @@
+"""Walks over the graph: how far, at which best rate, and what one path brings."""
+
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.solver.compiled import compiled
+from app.domain.solver.graph.curves import amount_in, amount_out
+from app.domain.solver.kernels import Floats, Ints
+
+Flags = npt.NDArray[np.bool_]
+
+
+@compiled("int64[::1](int64[::1], int64[::1], boolean[::1], int64, int64, int64)")
+def hops(source: Ints, sink: Ints, kept: Flags, start: int, assets: int, most: int) -> Ints:
+    """Count the fewest edges from one asset to each; above `most` where there is no shorter way."""
+    far = np.full(assets, most + 1, np.int64)
+    far[start] = 0
+    for hop in range(most):
+        changed = False
+        for e in range(source.shape[0]):
+            if kept[e] and far[source[e]] == hop and far[sink[e]] > hop + 1:
+                far[sink[e]] = hop + 1
+                changed = True
+        if not changed:
+            break
+    return far
+
+
+@compiled("boolean(int64[::1], int64[::1], boolean[::1], float64[::1], int64, float64[::1])")
+def relax(source: Ints, sink: Ints, kept: Flags, log_rate: Floats, rounds: int, best: Floats) -> bool:
+    """Raise `best` along edges until nothing gains, or for so many rounds; say whether it settled.
+
+    `best` is the log of what one unit is worth, or becomes, at each asset; edges carry it from source to sink.
+    """
+    for _ in range(rounds):
+        changed = False
+        for e in range(source.shape[0]):
+            if kept[e]:
+                through = best[source[e]] + log_rate[e]
+                if through > best[sink[e]] + 1e-14 + 1e-14 * abs(through):
+                    best[sink[e]] = through
+                    changed = True
+        if not changed:
+            return True
+    return False
+
+
+@compiled("boolean(int64[::1], int64[::1], int64, int64, int64[:, ::1], int64, int64[::1], int64)")
+def revisits(source: Ints, sink: Ints, here: int, there: int, came: Ints, hop: int, market: Ints, e: int) -> bool:
+    """Say whether the way that led `here` already visited `there` or used the market of an edge."""
+    at = here
+    backwards = source[e] == there
+    for back in range(hop, 0, -1):
+        used = came[back, at]
+        if at == there or market[used] == market[e]:
+            return True
+        at = sink[used] if backwards else source[used]
+    return bool(at == there)
+
+
+@compiled(
+    "Tuple((int64[::1], float64[::1]))(float64[:, ::1], int64[::1], int64[::1], int64[::1], boolean[::1], int64[::1], "
+    "int64, int64, int64, float64, int64, boolean)"
+)
+def best_path(
+    segments: Floats,
+    first: Ints,
+    source: Ints,
+    sink: Ints,
+    kept: Flags,
+    market: Ints,
+    start: int,
+    end: int,
+    assets: int,
+    amount: float,
+    most: int,
+    exact_out: bool,
+) -> tuple[Ints, Floats]:
+    """Find the path of at most `most` edges that turns an amount into the most, or needs the least for it.
+
+    Returns the directions from start to end, or none, and what the amount becomes (or takes) at each asset. No path
+    visits an asset or uses a market twice: where the best walk to an asset would, the next best way in is taken. With
+    `exact_out` the search runs from the end backwards.
+    """
+    begin = end if exact_out else start
+    goal = start if exact_out else end
+    nothing = np.inf if exact_out else 0.0
+    reached = np.full((most + 1, assets), nothing)
+    came = np.full((most + 1, assets), -1, np.int64)
+    best = np.full(assets, nothing)
+    fresh = np.zeros(assets, np.bool_)
+    reached[0, begin] = amount
+    best[begin] = amount
+    fresh[begin] = True
+    best_hops = -1
+    for hop in range(most):
+        for e in range(source.shape[0]):
+            here = sink[e] if exact_out else source[e]
+            # A way that is no better than a shorter one leads nowhere better.
+            if not fresh[here] or not kept[e]:
+                continue
+            there = source[e] if exact_out else sink[e]
+            held = reached[hop, here]
+            if exact_out:
+                value = amount_in(segments, first[e], first[e + 1], held)
+                better = value < min(reached[hop + 1, there], best[there])
+            else:
+                value = amount_out(segments, first[e], first[e + 1], held)
+                better = value > max(reached[hop + 1, there], best[there])
+            if better and not revisits(source, sink, here, there, came, hop, market, e):
+                reached[hop + 1, there] = value
+                came[hop + 1, there] = e
+        changed = False
+        for k in range(assets):
+            value = reached[hop + 1, k]
+            fresh[k] = value < best[k] if exact_out else value > best[k]
+            if fresh[k]:
+                best[k] = value
+                changed = True
+                if k == goal:
+                    best_hops = hop + 1
+        if not changed:
+            break
+    if best_hops < 0:
+        return np.empty(0, np.int64), best
+    path = np.empty(best_hops, np.int64)
+    at = goal
+    for hop in range(best_hops, 0, -1):
+        e = came[hop, at]
+        path[best_hops - hop if exact_out else hop - 1] = e
+        at = sink[e] if exact_out else source[e]
+    return path, best

@@ -1,0 +1,89 @@
+"""Two to eight reserves with relative weights: `out = y * (1 - (x / (x + c)) ** (weight in / weight out))`."""
+
+from decimal import Context, Decimal, DivisionByZero, InvalidOperation
+from typing import Self
+
+import numpy as np
+
+from app.domain.market import Weighted
+from app.domain.solver.exact import EXACT, ONE, ZERO
+from app.domain.solver.kinds.base import POWERED, Floats
+from app.domain.solver.kinds.pool import PoolExchange, PoolState, kept_of
+from app.domain.solver.sides import usable
+from app.domain.values import Asset
+
+_POWERS = Context(
+    prec=72, rounding=EXACT.rounding, Emin=EXACT.Emin, Emax=EXACT.Emax, traps=[InvalidOperation, DivisionByZero]
+)
+"""An amount of 1e-36 of a reserve still leaves 36 correct digits after the subtraction from one."""
+_LEAST_LEFT = Decimal("1e-80")
+"""The share of a reserve that any trade leaves behind."""
+
+
+class WeightedState(PoolState):
+    """A weighted pool as the legs so far have left it."""
+
+    __slots__ = ("weights",)
+
+    def __init__(self, market: Weighted) -> None:
+        """Start from the reserves as stated."""
+        super().__init__(market)
+        self.weights = market.weights
+
+    def copy(self) -> Self:
+        """Return the same state, to be changed on its own."""
+        other = super().copy()
+        other.weights = self.weights
+        return other
+
+    def forward(self, gives: Asset, takes: Asset, counted: Decimal) -> tuple[Decimal, Decimal]:
+        """Return what an amount brings, fee already off, and the price afterwards, given per taken."""
+        held, paid = self.reserves[gives], self.reserves[takes]
+        into, out_of = self.weights[gives], self.weights[takes]
+        full = held + counted
+        if into == out_of:
+            left = paid * held / full
+            return paid * counted / full, full / left
+        left = paid * max(_POWERS.power(held / full, into / out_of), _LEAST_LEFT)
+        return paid - left, full * out_of / (left * into)
+
+    def backward(self, gives: Asset, takes: Asset, out: Decimal) -> Decimal:
+        """Return what must be counted in, fee off, for an amount to come out."""
+        held, paid = self.reserves[gives], self.reserves[takes]
+        into, out_of = self.weights[gives], self.weights[takes]
+        if into == out_of:
+            return held * out / (paid - out)
+        return held * (_POWERS.power(paid / (paid - out), out_of / into) - ONE)
+
+    def given_per_taken(self, gives: Asset, takes: Asset) -> Decimal:
+        """Return the price of an infinitesimal trade, fee excluded."""
+        return self.reserves[gives] * self.weights[takes] / (self.reserves[takes] * self.weights[gives])
+
+
+class WeightedExchange(PoolExchange):
+    """A weighted pool arranged for the solver."""
+
+    def __init__(self, market: Weighted) -> None:
+        """Arrange every direction."""
+        super().__init__(market)
+        self.market = market
+
+    def state(self) -> WeightedState:
+        """Return the pool's state before any leg."""
+        return WeightedState(self.market)
+
+    def edges(self, gives: Asset, takes: Asset) -> Floats:
+        """Return the direction's one segment."""
+        held, paid = float(self.market.reserves[gives]), float(self.market.reserves[takes])
+        power = float(self.market.weights[gives] / self.market.weights[takes])
+        kept = float(kept_of(self.market.fee_bps))
+        return np.array([[POWERED, paid * power * kept / held, np.inf, paid, held, paid, kept, power, 0.0, 0.0, 0.0]])
+
+
+def arrange_weighted(market: Weighted) -> WeightedExchange | None:
+    """Arrange a weighted pool, or return None when it has no weight, no fee share or fewer than two reserves."""
+    reserves, weights = market.reserves, market.weights
+    if not usable(kept_of(market.fee_bps), *(weights.get(asset, ZERO) for asset in reserves)):
+        return None
+    exchange = WeightedExchange(market)
+    return exchange if exchange.directions else None
