@@ -47,7 +47,8 @@ class Quoting:
         solving = time.perf_counter()
         # A thread costs more than this solve: both are about a tenth of a millisecond.
         solution = solve(
-            Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals), deadline(self._timeout_ms)
+            Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals, as_of=self._clock.now()),
+            deadline(self._timeout_ms),
         )
         ended = time.perf_counter()
         telemetry.solved("quote", ended - solving)

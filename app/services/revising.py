@@ -114,6 +114,7 @@ class Reviser:
                     trade=TradeIn.model_validate_json(trade).to_domain(),
                     markets=snapshot.prepared,
                     decimals=snapshot.decimals,
+                    as_of=now,
                 ),
                 deadline(self._pipeline.solve_timeout_ms),
             )

@@ -41,7 +41,7 @@ class SolveWork:
         for row in rows:
             _, prepared, decimals = await self._snapshots.read(row["snapshot_id"])
             trade = TradeIn.model_validate_json(row["trade"]).to_domain()
-            problems.append(Problem(trade=trade, markets=prepared, decimals=decimals))
+            problems.append(Problem(trade=trade, markets=prepared, decimals=decimals, as_of=self._clock.now()))
         return await asyncio.to_thread(self._solve_all, rows, problems)
 
     def _solve_all(self, rows: Sequence[Mapping[str, Any]], problems: list[Problem]) -> list[Result | Exception]:
