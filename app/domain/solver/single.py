@@ -5,6 +5,7 @@ from decimal import Decimal, localcontext
 from typing import NoReturn
 
 from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solver.bounds import price_bound
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import alternative, excluded_names
@@ -187,15 +188,10 @@ class _Solving:
 
     def _bound_price(self, planned: Plan) -> Plan:
         trade, buys = self.trade, self.pair.buys
-        bounds: list[tuple[Decimal, str]] = []
-        if trade.limit_price is not None:
-            bounds.append((trade.limit_price, "limit_price"))
-        if trade.max_slippage_bps is not None and self.arrival > 0:
-            share = Decimal(str(trade.max_slippage_bps)) / BASIS_POINTS
-            bounds.append((self.arrival * (ONE + share if buys else ONE - share), "max_slippage_bps"))
-        if not bounds:
+        bound = price_bound(trade, self.arrival)
+        if bound is None:
             return planned
-        limit, name = min(bounds) if buys else max(bounds)
+        limit, name = bound
 
         def fits(plan: Plan) -> bool:
             sends, receives = plan.execution.sends, plan.execution.receives

@@ -8,6 +8,7 @@ import numpy as np
 
 from app.domain.errors import Infeasible
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solver.bounds import price_bound
 from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network
@@ -142,15 +143,10 @@ class GraphSolving:
 
     def _bound_price(self, planned: GraphPlan) -> GraphPlan:
         trade, buys = self.trade, self.buys
-        bounds: list[tuple[Decimal, str]] = []
-        if trade.limit_price is not None:
-            bounds.append((trade.limit_price, "limit_price"))
-        if trade.max_slippage_bps is not None and self.arrival > 0:
-            share = Decimal(str(trade.max_slippage_bps)) / BASIS_POINTS
-            bounds.append((self.arrival * (ONE + share if buys else ONE - share), "max_slippage_bps"))
-        if not bounds:
+        bound = price_bound(trade, self.arrival)
+        if bound is None:
             return planned
-        limit, name = min(bounds) if buys else max(bounds)
+        limit, name = bound
 
         def fits(plan: GraphPlan) -> bool:
             sends, receives = plan.journey.sends, plan.journey.receives
