@@ -10,6 +10,7 @@ import numpy as np
 
 from app.domain.bars import Bars, FloatArray
 from app.domain.features.catalog import MARKET_INDEX
+from app.domain.schedule.outlook import PRIOR_ANNUAL_VOLATILITY, YEAR_S
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
@@ -25,8 +26,6 @@ MODEL_REFUSED = "model_refused"
 NOT_FINITE = "not_finite"
 OUT_OF_DISTRIBUTION = "out_of_distribution"
 
-YEAR_S = 365 * 86_400
-PRIOR_ANNUAL_VOLATILITY = 0.5
 VARIANCE_FLOOR_BP2 = 1e-6
 ANOMALY_THRESHOLD = 1.0
 SEEKS_THE_UNUSUAL: frozenset[ModelName] = frozenset({"anomaly"})
@@ -136,6 +135,7 @@ def for_trade(market: MarketForecast, trade: Trade) -> Forecast:
     rate = market.volume_per_s
     expected = None if rate is None else rate * horizon_s
     in_base = trade.quantity_asset == trade.instrument.base
+    participation = float(trade.quantity) / expected if expected and in_base else math.inf
     return Forecast(
         volatility=Volatility(
             per_sqrt_second=market.sigma,
@@ -148,7 +148,7 @@ def for_trade(market: MarketForecast, trade: Trade) -> Forecast:
             expected=expected,
             asset=trade.instrument.base,
             horizon_s=horizon_s,
-            participation=float(trade.quantity) / expected if expected and in_base else None,
+            participation=participation if math.isfinite(participation) else None,
         ),
         drift=Drift(bps=market.drift_bps_per_s * horizon_s, horizon_s=horizon_s),
         anomaly=Anomaly(
@@ -285,7 +285,7 @@ def _log_volume(bars: Bars, vector: FloatArray) -> float | None:
     if total <= 0.0:
         return None
     elapsed = (float(bars.start[-1]) - float(bars.start[0])) / bars.interval_s + 1
-    return math.log(total / elapsed)
+    return math.log(total) - math.log(elapsed)
 
 
 def _regime(vector: FloatArray) -> float | None:

@@ -13,7 +13,6 @@ from app.domain.features.vectors import market_vector
 from app.domain.forecast import (
     MODEL_NAMES,
     NO_MODEL,
-    YEAR_S,
     MarketForecast,
     ServedModel,
     assemble,
@@ -23,6 +22,7 @@ from app.domain.forecast import (
     has_history,
     is_plausible,
 )
+from app.domain.schedule.outlook import YEAR_S
 from app.domain.trade import Schedule, Side, Trade
 from app.domain.values import Asset, Instrument
 

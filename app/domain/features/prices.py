@@ -11,6 +11,7 @@ BP = 1e4
 MIN_EWMA_RETURNS = 12
 _WEIGHTS = {decay: decay ** np.arange(WINDOW)[::-1].astype(np.float64) for decay in (0.94, 0.99)}
 _WEIGHT_SUMS = {decay: weights[::-1].cumsum() for decay, weights in _WEIGHTS.items()}
+_LEAST_NOTIONAL = 1e-12
 _FOUR_LOG_2 = 4 * math.log(2)
 
 Values = dict[str, float]
@@ -89,7 +90,7 @@ def _flow(values: Values, returns: FloatArray, window: Bars) -> None:
         spread = float(signed @ signed)
         if spread > 0.0:
             values["kyle_lambda_48"] = float(signed @ returns) / spread * total / len(window)
-    traded = window.notional > 0.0
+    traded = window.notional > _LEAST_NOTIONAL
     if traded.any():
         ratios = np.abs(returns[traded]) / window.notional[traded]
         values["amihud_48"] = float(ratios.mean()) * 1e6

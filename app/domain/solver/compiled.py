@@ -1,7 +1,10 @@
 """The one way this package compiles a function: ahead of time, cached on disk, without the GIL."""
 
+import re
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -9,17 +12,22 @@ import numba
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-
-def _hash_of_sources() -> str:
-    package = Path(__file__).parent
-    content = sha256()
-    for path in sorted(package.rglob("*.py")):
-        content.update(f"{path.relative_to(package)}\0".encode())
-        content.update(path.read_bytes())
-    return content.hexdigest()[:16]
+_OWN_IMPORT = re.compile(r"^from (app\.[\w.]+) import", re.MULTILINE)
 
 
-_SOURCES = _hash_of_sources()
+@cache
+def _source(module: str) -> str:
+    spec = find_spec(module)
+    return Path(spec.origin).read_text() if spec is not None and spec.origin else ""
+
+
+@cache
+def _fingerprint(module: str) -> str:
+    reached, ahead = set[str](), {module}
+    while ahead:
+        reached |= ahead
+        ahead = {name for each in ahead for name in _OWN_IMPORT.findall(_source(each))} - reached
+    return sha256("\0".join(_source(each) for each in sorted(reached)).encode()).hexdigest()[:16]
 
 
 def compiled(signature: str) -> Callable[[Function], Function]:
@@ -27,8 +35,9 @@ def compiled(signature: str) -> Callable[[Function], Function]:
 
     def compile_named(function: Function) -> Function:
         # A cached function has those it calls compiled into it, yet is thought fresh while its own file is unchanged.
-        # Its qualified name goes into its file's name, so with all sources in that name nothing stale is ever found.
-        function.__qualname__ = f"{function.__qualname__}_{_SOURCES}"
+        # Its qualified name goes into its file's name; with all that its module imports in there, nothing stale is
+        # ever found.
+        function.__qualname__ = f"{function.__qualname__}_{_fingerprint(function.__module__)}"
         return cast(Function, numba.njit(signature, nogil=True, cache=True)(function))
 
     return compile_named

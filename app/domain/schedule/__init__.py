@@ -1,0 +1,1 @@
+"""How a trade is spread over time: pure mathematics, without markets."""
