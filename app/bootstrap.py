@@ -24,6 +24,7 @@ from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
 from app.services.container import Services
+from app.services.direct_solving import DirectSolving
 from app.services.features import FeatureWork
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
@@ -112,6 +113,8 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             await streaming.open()
             stack.push_async_callback(streaming.close)
             solver.warm()
+        direct_solving = DirectSolving(clock, settings.solve)
+        stack.push_async_callback(direct_solving.close)
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
         jobs = Jobs(database, job_kinds(archive))
@@ -131,6 +134,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             market_data=market_data,
             prices=prices,
             forecaster=forecaster,
+            direct_solving=direct_solving,
             quoting=Quoting(state, prices, forecaster, clock, timeout_ms=settings.pipeline.solve_timeout_ms),
             acceptor=acceptor,
             routes=RouteReader(database),

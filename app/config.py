@@ -63,6 +63,16 @@ class PipelineSettings(Section):
     solve_timeout_ms: float = Field(1000.0, gt=0)
 
 
+class SolveSettings(Section):
+    """What problems that bring their own markets may take of one process."""
+
+    timeout_ms: float = Field(2000.0, ge=0, description="longest search of a request that says nothing")
+    timeout_max_ms: float = Field(60_000.0, gt=0, description="longest search a request may ask for")
+    running: int = Field(2, ge=1, le=64, description="solved at once, each in a thread of its own")
+    waiting: int = Field(64, ge=0, description="further ones that wait; beyond them requests are refused with 503")
+    waiting_bytes: int = Field(64 << 20, ge=1 << 20, description="most that the bodies of all of them may hold")
+
+
 class AttemptSettings(Section):
     """How often each step is tried, the first time included, before it is dead-lettered."""
 
@@ -122,6 +132,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     bus: BusSettings = BusSettings()
     pipeline: PipelineSettings = PipelineSettings()
+    solve: SolveSettings = SolveSettings()
     attempts: AttemptSettings = AttemptSettings()
     limits: LimitSettings = LimitSettings()
     retention: RetentionSettings = RetentionSettings()

@@ -115,6 +115,13 @@ class Contended(Unavailable):
     code = "contended"
 
 
+class Overloaded(SolverError):
+    """As much as this process takes on at once is under way already; the same again succeeds later."""
+
+    code = "overloaded"
+    retryable = True
+
+
 class Malformed(SolverError):
     """An event that no schema of ours accepts."""
 

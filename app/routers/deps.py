@@ -1,19 +1,17 @@
 """What operations ask of a request: who sent it, and what is in its body."""
 
-import json
-import math
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypeVar, cast
 
-import orjson
 from fastapi import Depends
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 
-from app.domain.errors import FieldError, Invalid, TooLarge, Unauthenticated
+from app.domain.errors import Invalid, TooLarge, Unauthenticated
 from app.services.access import Identity, Scope
 from app.services.container import Services
+from app.services.json_text import parse_json
 from app.services.schemas.trade import field_errors
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -72,7 +70,7 @@ Trainer = Annotated[Identity, Depends(require(Scope.TRAIN))]
 async def body(request: Request, model: type[ModelT]) -> tuple[ModelT, Any]:
     """Read a body of ordinary size: as a message, and as the JSON it was. Raises Invalid, TooLarge."""
     raw = await read(request, request.scope["app"].state.services.settings.limits.body_bytes)
-    return _validated(raw, model.model_validate_json), _parsed(raw)
+    return _validated(raw, model.model_validate_json), parse_json(raw)
 
 
 async def batch(request: Request, model: type[ModelT]) -> ModelT:
@@ -134,23 +132,5 @@ def _validated(raw: bytes, validate: Callable[[bytes], ParsedT]) -> ParsedT:
         raise Invalid("the body is not valid" if is_json else "the body is not JSON", found) from error
     # Fields of free form accept what JSON does not have.
     if b"NaN" in raw or b"Infinity" in raw:
-        _parsed(raw)
+        parse_json(raw)
     return message
-
-
-def _parsed(raw: bytes) -> Any:
-    try:
-        return orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        refused = _not_finite(json.loads(raw, parse_int=float), "") or [FieldError("", str(error))]
-        raise Invalid("the body is not JSON", tuple(refused)) from error
-
-
-def _not_finite(value: Any, pointer: str) -> list[FieldError]:
-    if isinstance(value, float) and not math.isfinite(value):
-        return [FieldError(pointer, "must be a finite number; JSON has no NaN and no Infinity")]
-    if isinstance(value, dict):
-        return [error for name, each in value.items() for error in _not_finite(each, f"{pointer}/{name}")]
-    if isinstance(value, list):
-        return [error for number, each in enumerate(value) for error in _not_finite(each, f"{pointer}/{number}")]
-    return []

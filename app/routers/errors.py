@@ -52,6 +52,7 @@ ANSWERS: dict[type[SolverError], Answer] = {
     errors.RateLimited: Answer(429, "Too many requests"),
     errors.Unavailable: Answer(503, "Temporarily unavailable"),
     errors.Contended: Answer(503, "Temporarily contended"),
+    errors.Overloaded: Answer(503, "Too much at once"),
 }
 
 _HTTP_CODES = {404: "unknown-path", 405: "method-not-allowed", 415: "unsupported-media-type"}
@@ -137,7 +138,7 @@ def _headers(error: SolverError) -> dict[str, str]:
             "RateLimit": f'"program";r=0;t={wait_s}',
             "RateLimit-Policy": f'"program";q={error.limit};w={error.window_s}',
         }
-    if isinstance(error, errors.Unavailable):
+    if isinstance(error, errors.Unavailable | errors.Overloaded):
         return {"Retry-After": str(RETRY_AFTER_S)}
     if isinstance(error, errors.Duplicate):
         return {"Location": error.location}

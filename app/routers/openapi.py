@@ -38,6 +38,7 @@ Live updates come over the WebSocket `/v1/stream`; `/asyncapi.json` describes it
 TAGS = [
     {"name": "routes", "description": "Trades to execute, and what became of them"},
     {"name": "quotes", "description": "Prices at once, with nothing stored"},
+    {"name": "solve", "description": "Trades with markets of their own, with nothing stored"},
     {"name": "markets", "description": "Liquidity in, listings out"},
     {"name": "prices", "description": "Ticks in, history out"},
     {"name": "jobs", "description": "Long work"},

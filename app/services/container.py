@@ -7,6 +7,7 @@ from app.infra.db import Database
 from app.infra.listener import Listener
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.direct_solving import DirectSolving
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
 from app.services.health import Health
@@ -35,6 +36,7 @@ class Services:
     prices: PriceHistory
     forecaster: Forecaster
     quoting: Quoting
+    direct_solving: DirectSolving
     acceptor: Acceptor
     routes: RouteReader
     canceller: Canceller

@@ -11,9 +11,9 @@ from app.infra.repositories import market_listing
 from app.infra.repositories import markets as repository
 from app.infra.repositories.markets import MarketWrite
 from app.services.market_listing import Listing
-from app.services.market_reading import invalid_markets
+from app.services.market_reading import invalid_markets, wrong_field
 from app.services.market_state import MarketState
-from app.services.schemas.market import AnyMarketIn, ConcentratedIn, OrderBookIn, RfqIn
+from app.services.schemas.market import AnyMarketIn, ConcentratedIn
 from app.services.turns import Turn
 
 _MAX_GROUP = 2_000
@@ -101,7 +101,7 @@ class MarketData:
             try:
                 market.to_domain()
             except ValueError as error:
-                errors.append(FieldError(f"{pointer(number)}/{_wrong_field(market)}", str(error)))
+                errors.append(FieldError(f"{pointer(number)}/{wrong_field(market)}", str(error)))
         errors += await self._missing_decimals(markets, decimals, pointer)
         if errors:
             raise invalid_markets(errors)
@@ -186,15 +186,3 @@ async def _latest(markets: Sequence[AnyMarketIn]) -> tuple[dict[str, int], dict[
 
 def _is_not_older(market: AnyMarketIn, other: AnyMarketIn) -> bool:
     return market.sequence is None or other.sequence is None or market.sequence >= other.sequence
-
-
-def _wrong_field(market: AnyMarketIn) -> str:
-    match market:
-        case OrderBookIn():
-            return "quote" if market.base == market.quote else "bids"
-        case ConcentratedIn():
-            return "asset1"
-        case RfqIn():
-            return "takes" if market.gives == market.takes else "expires_at"
-        case _:
-            return "reserves"

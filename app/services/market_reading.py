@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.domain.errors import FieldError, Invalid
 from app.services.market_listing import KINDS
-from app.services.schemas.market import MARKET, AnyMarketIn, MarketsIn
+from app.services.schemas.market import MARKET, AnyMarketIn, ConcentratedIn, MarketsIn, OrderBookIn, RfqIn
 from app.services.schemas.trade import field_errors
 from app.services.turns import Turn
 
@@ -34,7 +34,7 @@ async def read_market_batch(raw: bytes) -> MarketsIn:
             try:
                 read.append(MARKET.validate_python(value))
             except ValidationError as error:
-                errors += _market_errors(error, value, f"/{_MARKETS}/{number}")
+                errors += market_errors(error, value, f"/{_MARKETS}/{number}")
     try:
         envelope = MarketsIn.model_validate({**members, _MARKETS: ()} if is_list else members)
     except ValidationError as error:
@@ -54,13 +54,41 @@ def read_one_market(market_id: str, parsed: Any) -> AnyMarketIn:
     try:
         return MARKET.validate_python({**parsed, "market_id": market_id})
     except ValidationError as error:
-        raise invalid_markets(_market_errors(error, parsed, "")) from error
+        raise invalid_markets(market_errors(error, parsed, "")) from error
 
 
 def invalid_markets(errors: list[FieldError]) -> Invalid:
     """Refuse markets, naming what is wrong with them."""
     count = "1 field is" if len(errors) == 1 else f"{len(errors)} fields are"
     return Invalid(f"{count} not valid", tuple(errors[:MAX_ERRORS]))
+
+
+def wrong_field(market: AnyMarketIn) -> str:
+    """Name the field to point at when a market contradicts itself."""
+    match market:
+        case OrderBookIn():
+            return "quote" if market.base == market.quote else "bids"
+        case ConcentratedIn():
+            return "asset1"
+        case RfqIn():
+            return "takes" if market.gives == market.takes else "expires_at"
+        case _:
+            return "reserves"
+
+
+def market_errors(error: ValidationError, item: Any, prefix: str) -> list[FieldError]:
+    """Say what is wrong with one market, under its pointer."""
+    found: list[FieldError] = []
+    for each in field_errors(error):
+        # Pydantic names the kind it chose as the first step of the way; the message has no such step.
+        step, _, rest = each.pointer.removeprefix("/").partition("/")
+        if step in KINDS:
+            found.append(FieldError(f"{prefix}/{rest}" if rest else prefix, each.message))
+        elif not each.pointer and isinstance(item, dict):
+            found.append(FieldError(f"{prefix}/kind", f"must be one of {', '.join(KINDS)}"))
+        else:
+            found.append(FieldError(prefix + each.pointer, each.message))
+    return found
 
 
 class _Reader:
@@ -148,17 +176,3 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _not_json(why: str) -> Invalid:
     return Invalid("the body is not JSON", (FieldError("", why),))
-
-
-def _market_errors(error: ValidationError, item: Any, prefix: str) -> list[FieldError]:
-    found: list[FieldError] = []
-    for each in field_errors(error):
-        # Pydantic names the kind it chose as the first step of the way; the message has no such step.
-        step, _, rest = each.pointer.removeprefix("/").partition("/")
-        if step in KINDS:
-            found.append(FieldError(f"{prefix}/{rest}" if rest else prefix, each.message))
-        elif not each.pointer and isinstance(item, dict):
-            found.append(FieldError(f"{prefix}/kind", f"must be one of {', '.join(KINDS)}"))
-        else:
-            found.append(FieldError(prefix + each.pointer, each.message))
-    return found

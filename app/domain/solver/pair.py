@@ -189,3 +189,10 @@ def pair_of(
         for oldest in list(islice(_pairs, max(len(_pairs) - CACHED_PAIRS, 0))):
             del _pairs[oldest]
     return pair
+
+
+def forget_pairs(markets: Sequence[PreparedMarket]) -> None:
+    """Drop what was arranged for a tuple of markets."""
+    with _lock:
+        for key in [key for key, (held, _) in _pairs.items() if held is markets]:
+            del _pairs[key]

@@ -136,6 +136,12 @@ def network_of(markets: Sequence[PreparedMarket], decimals: Mapping[Asset, int])
     return network
 
 
+def forget_network(markets: Sequence[PreparedMarket]) -> None:
+    """Drop what was arranged for a tuple of markets."""
+    with _lock:
+        _networks.pop(id(markets), None)
+
+
 def _moves_in_steps(exchange: Exchange) -> bool:
     market = exchange.market
     return isinstance(market, OrderBook) and bool(market.lot_size or market.min_quantity or market.min_notional)
