@@ -41,7 +41,7 @@ from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
 from app.services.quoting import Quoting
 from app.services.revising import Reviser
-from app.services.routing import Acceptor, Canceller, RouteReader
+from app.services.routing import Acceptor, Canceller, Explainer, RouteReader
 from app.services.solving import SolveWork
 from app.services.stage_set import StageSet
 from app.services.staging import StageRunner
@@ -138,6 +138,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             quoting=Quoting(state, prices, forecaster, clock, timeout_ms=settings.pipeline.solve_timeout_ms),
             acceptor=acceptor,
             routes=RouteReader(database),
+            explainer=Explainer(database),
             canceller=Canceller(database, relay=relay),
             feedback=Feedback(database, clock, relay=relay),
             streaming=streaming,

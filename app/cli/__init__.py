@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import data, doctor, events, jobs, keys, market, models, synthetic, trading, up, watching
+from app.cli import data, doctor, events, jobs, keys, market, models, solving, synthetic, trading, up, watching
 from app.cli.printing import SolverGroup
 
 app = typer.Typer(
@@ -18,11 +18,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 
-for command in (up.up, up.api, up.worker, up.migrate):
-    app.command()(command)
+for running in (up.up, up.api, up.worker, up.migrate):
+    app.command()(running)
 app.command(hidden=True)(up.prepare)
-for command in (trading.route, trading.quote, watching.watch):
-    app.command()(command)
+for asking in (trading.route, trading.quote, solving.solve, solving.explain, watching.watch):
+    app.command()(asking)
 app.add_typer(market.app, name="market")
 app.command()(synthetic.synthetic)
 app.add_typer(data.app, name="data")

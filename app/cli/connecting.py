@@ -97,6 +97,21 @@ def read_documents(source: str) -> list[Any]:
     return content if isinstance(content, list) else [content]
 
 
+def read_bytes(source: str) -> bytes:
+    """Read a file, or `-` for standard input. Raises CommandFailed."""
+    if source == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(source).read_bytes()
+    except OSError as error:
+        raise _unreadable(source, error) from error
+
+
+def _unreadable(source: str, error: Exception) -> CommandFailed:
+    reason = getattr(error, "strerror", None) or str(error)
+    return CommandFailed("The file cannot be read", f"{source}: {reason}", "name a file, or - for input")
+
+
 def _line(source: str, number: int, line: str) -> Any:
     try:
         return json.loads(line)
@@ -112,5 +127,4 @@ def _read(source: str) -> str:
     try:
         return Path(source).read_text()
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise CommandFailed("The file cannot be read", f"{source}: {reason}", "name a file, or - for input") from error
+        raise _unreadable(source, error) from error

@@ -154,7 +154,7 @@ def problem_of(error: BaseException) -> dict[str, Any] | None:
         return _without_empty({"title": error.title, "detail": error.detail, "remedy": error.remedy})
     if type(error).__module__.startswith("app.client"):
         return _client_problem(error)
-    from app.domain.errors import Invalid, NotFound, SolverError, Unavailable
+    from app.domain.errors import Infeasible, Invalid, NotFound, SolverError, Unavailable
     from app.infra.embedded.errors import EmbeddedError
 
     if isinstance(error, EmbeddedError):
@@ -167,6 +167,9 @@ def problem_of(error: BaseException) -> dict[str, Any] | None:
             return {"title": "The database does not answer", **problem, "remedy": _START}
         case NotFound():
             return {"title": "Not found", **problem}
+        case Infeasible():
+            stated = {"constraint": error.constraint, "nearest": error.nearest}
+            return {"title": "The market cannot satisfy this trade", **problem, **stated}
         case Invalid():
             fields = [{"pointer": each.pointer, "message": each.message} for each in error.errors]
             return _without_empty({"title": "Not valid", **problem, "errors": fields})

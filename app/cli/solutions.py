@@ -31,6 +31,16 @@ def print_quote(quote: Mapping[str, Any], trade: Mapping[str, Any]) -> None:
     _print_timings(quote.get("timings_ms"))
 
 
+def print_explanation(explained: Mapping[str, Any]) -> None:
+    """Show why a route is what it is."""
+    typer.echo(f"route {explained['route_id']}  {explained['status']}  revision {explained['revision']}")
+    typer.echo(f"solved on snapshot {explained['snapshot_id']}")
+    for reason in explained["reasons"]:
+        typer.echo(f"  · {reason}")
+    typer.echo("")
+    _print_solution(explained, explained["trade"])
+
+
 def summary(solution: Mapping[str, Any]) -> str:
     """Say in one line what a solution sends, receives and costs."""
     sends, receives = solution["sends"], solution["receives"]

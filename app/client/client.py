@@ -103,6 +103,15 @@ class SolverClient:
         """Report what was really executed, once per `fill_id`."""
         return await self._post(f"/v1/routes/{_part(route_id)}/fills", fill)
 
+    async def explanation(self, route_id: str) -> Document:
+        """Read why a route's latest revision is what it is."""
+        return await self._get(f"/v1/routes/{_part(route_id)}/explanation")
+
+    async def explanation_svg(self, route_id: str) -> str:
+        """Draw a route's latest revision as an SVG document."""
+        path = f"/v1/routes/{_part(route_id)}/explanation"
+        return (await self._connection.send("GET", path, headers={"Accept": "image/svg+xml"})).text
+
     async def events(self, route_id: str, *, limit: int | None = None, cursor: str | None = None) -> Document:
         """Read a page of a route's event trail as `{items, next}`."""
         return await self._get(f"/v1/routes/{_part(route_id)}/events", params={"limit": limit, "cursor": cursor})
@@ -117,6 +126,15 @@ class SolverClient:
     async def quote(self, trade: Mapping[str, Any]) -> Document:
         """Quote a trade on the markets of this moment; nothing is stored."""
         return await self._post("/v1/quotes", trade)
+
+    async def solve(
+        self, market: Mapping[str, Any], trade: Mapping[str, Any], *, timeout_ms: float | None = None
+    ) -> Document:
+        """Solve a trade on a snapshot `{as_of, markets, assets?}`; nothing that is stored plays a part."""
+        body: Document = {"market": dict(market), "trade": dict(trade)}
+        if timeout_ms is not None:
+            body["timeout_ms"] = timeout_ms
+        return _document(await self._connection.send("POST", "/v1/solve", body=body, wait_s=(timeout_ms or 0.0) / 1e3))
 
     async def put_market(self, market_id: str, market: Mapping[str, Any]) -> Document:
         """Write the state of one market."""

@@ -12,7 +12,8 @@ from app.domain.route import SETTLED, RouteStatus
 from app.routers.answers import Json
 from app.routers.deps import Trader, body, require, services
 from app.routers.lean import LeanRoute, documented_header
-from app.routers.openapi import documented_body
+from app.routers.negotiating import representation
+from app.routers.openapi import documented_body, documented_problem
 from app.services.access import Scope
 from app.services.routing import RouteFilter, RouteRequest
 from app.services.routing.reading import RouteView
@@ -23,6 +24,11 @@ from app.services.schemas.trade import TradeIn
 router = APIRouter(prefix="/routes", tags=["routes"])
 
 MAX_WAIT_S = 30.0
+SVG = "image/svg+xml"
+_INERT = {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+}
 _trader = require(Scope.TRADE)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d+(?:\.\d+)?)\"?", re.IGNORECASE)
 _KEY = re.compile(r"^[\x21-\x7e]{1,255}$")
@@ -169,6 +175,40 @@ async def list_events(
     """Answer the CloudEvents of the route in order as `{items, next}`."""
     items, following = await services(request).routes.events(trader.program, route_id, after=cursor, limit=limit)
     return Json({"items": items, "next": None if following is None else str(following)})
+
+
+@router.get(
+    "/{route_id}/explanation",
+    summary="Explain a route, in JSON or as a picture",
+    responses={
+        200: {
+            "description": "why the latest revision is what it is",
+            "content": {"application/json": {"schema": {"type": "object"}}, SVG: {"schema": {"type": "string"}}},
+        },
+        304: {"description": "unchanged"},
+        406: documented_problem("Neither JSON nor SVG is accepted"),
+        409: documented_problem("The route has no solution"),
+    },
+)
+async def explain_route(
+    request: Request, trader: Trader, route_id: UUID, if_none_match: Annotated[str | None, Header()] = None
+) -> Response:
+    """Answer the solution with the reasons for it, the models that forecast, and the snapshot it was solved on.
+
+    With `Accept: image/svg+xml` the answer is a picture: the flows between assets by market, what simpler ways would
+    cost, and the slices over time.
+    """
+    media_type = representation(request, ("application/json", SVG))
+    explained = await services(request).explainer.explain(trader.program, route_id)
+    headers = {
+        "ETag": explained.etag.removesuffix('"') + ('-svg"' if media_type == SVG else '-json"'),
+        "Vary": "Accept",
+    }
+    if if_none_match is not None and _matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    if media_type == SVG:
+        return Response(await explained.picture(), headers={**headers, **_INERT}, media_type=SVG)
+    return Json(explained.document, headers=headers)
 
 
 def _wait_of(prefer: str | None) -> float | None:

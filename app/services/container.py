@@ -18,7 +18,7 @@ from app.services.ports import Bus, Clock
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing
 from app.services.quoting import Quoting
-from app.services.routing import Acceptor, Canceller, RouteReader
+from app.services.routing import Acceptor, Canceller, Explainer, RouteReader
 from app.services.streaming import Streaming
 
 
@@ -39,6 +39,7 @@ class Services:
     direct_solving: DirectSolving
     acceptor: Acceptor
     routes: RouteReader
+    explainer: Explainer
     canceller: Canceller
     feedback: Feedback
     streaming: Streaming

@@ -92,6 +92,29 @@ async def test_waiting_goes_on_until_the_route_is_settled() -> None:
     assert 0 < float(requests[1].url.params["wait"]) <= 30
 
 
+async def test_a_problem_is_posed_with_its_markets() -> None:
+    answer: dict[str, Any] = {"solution": {}, "timings_ms": {}}
+    client, requests = scripted(*(httpx.Response(200, json=answer) for _ in range(2)))
+    market: dict[str, Any] = {"as_of": "2026-01-05T12:00:00Z", "markets": []}
+    async with client:
+        assert await client.solve(market, TRADE, timeout_ms=20_000) == answer
+        await client.solve(market, TRADE)
+    first, second = (json.loads(request.content) for request in requests)
+    assert first == {"market": market, "trade": TRADE, "timeout_ms": 20_000}
+    assert second == {"market": market, "trade": TRADE}
+    assert requests[0].extensions["timeout"]["read"] - requests[1].extensions["timeout"]["read"] == 20
+
+
+async def test_a_route_is_explained_in_words_or_as_a_picture() -> None:
+    svg = httpx.Response(200, text="<svg/>", headers={"Content-Type": "image/svg+xml"})
+    client, requests = scripted(httpx.Response(200, json={"reasons": []}), svg)
+    async with client:
+        assert await client.explanation("r1") == {"reasons": []}
+        assert await client.explanation_svg("r1") == "<svg/>"
+    assert [request.url.path for request in requests] == ["/v1/routes/r1/explanation"] * 2
+    assert [request.headers["Accept"] for request in requests] == ["application/json", "image/svg+xml"]
+
+
 @pytest.mark.parametrize("status", [429, 503])
 async def test_a_refusal_for_now_is_repeated_after_its_retry_after(status: int) -> None:
     client, requests = scripted(
@@ -199,11 +222,15 @@ def test_pauses_double_up_to_a_limit() -> None:
 
 def test_the_sync_face_blocks_and_raises_alike() -> None:
     requests: list[httpx.Request] = []
-    steps = iter([httpx.Response(201, json=ROUTE), problem(404, "not-found")])
+    steps = iter([httpx.Response(201, json=ROUTE), problem(404, "not-found"), *(httpx.Response(200, json={}),) * 3])
     transport = httpx.MockTransport(_handler(steps, requests))
     with SyncSolverClient("http://solver.test", "sk_test", transport=transport, retrying=AT_ONCE) as client:
         assert client.route(TRADE, wait_s=1) == ROUTE
         with pytest.raises(SolverApiError, match="because"):
             client.get_route("r2")
+        assert client.solve({"markets": []}, TRADE) == {}
+        assert client.explanation("r1") == {}
+        assert client.explanation_svg("r1") == "{}"
     client.close()
-    assert [request.url.path for request in requests] == ["/v1/routes", "/v1/routes/r2"]
+    paths = ["/v1/routes", "/v1/routes/r2", "/v1/solve", *["/v1/routes/r1/explanation"] * 2]
+    assert [request.url.path for request in requests] == paths

@@ -1,5 +1,6 @@
 """What the documentation shows is what works: its examples are sent to the service."""
 
+import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -65,6 +66,16 @@ async def test_the_first_request_of_the_readme_works(office: Office) -> None:
     (body,) = re.findall(r"-d '(\{.*?\})'", (ROOT / "README.md").read_text())
     answer = await office.client.post("/v1/routes", content=body)
     assert answer.status_code == 202
+
+
+async def test_the_example_of_a_problem_works(office: Office) -> None:
+    assert "-d @examples/solve.json" in (ROOT / "README.md").read_text()
+    posted = await office.client.post("/v1/solve", content=(ROOT / "examples/solve.json").read_bytes())
+    assert posted.status_code == 200
+    solved = CliRunner().invoke(command_line, ["solve", str(ROOT / "examples/solve.json"), "--json"])
+    assert json.loads(solved.stdout)["solution"] == posted.json()["solution"]
+    legs = posted.json()["solution"]["slices"][0]["legs"]
+    assert {leg["step"] for leg in legs} == {0, 1, 2}
 
 
 def test_the_commands_of_the_readme_exist() -> None:

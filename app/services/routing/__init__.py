@@ -2,6 +2,7 @@
 
 from app.services.routing.accepting import Accepted, Acceptor, RouteRequest
 from app.services.routing.cancelling import Canceller
+from app.services.routing.explaining import Explainer
 from app.services.routing.reading import RouteFilter, RouteReader
 
-__all__ = ["Accepted", "Acceptor", "Canceller", "RouteFilter", "RouteReader", "RouteRequest"]
+__all__ = ["Accepted", "Acceptor", "Canceller", "Explainer", "RouteFilter", "RouteReader", "RouteRequest"]
