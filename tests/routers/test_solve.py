@@ -89,6 +89,12 @@ async def test_without_a_time_the_problem_is_of_the_moment(stage: Stage) -> None
     assert answer.json()["solution"]["slices"][0]["at"].startswith(f"{FixedClock().now():%Y-%m-%dT%H:%M:%S}")
 
 
+@pytest.mark.parametrize("quantity", ["5e-01", "5E-0000001", "0.05e+01", "50e-2"])
+async def test_decimals_may_have_any_exponent_of_the_contract(stage: Stage, quantity: str) -> None:
+    answer = await stage.post("/v1/solve", json=problem(trade=trade(quantity=quantity)))
+    assert answer.json()["solution"]["receives"] == {"asset": "BTC", "amount": "0.5"}
+
+
 async def test_firm_quotes_expire_by_the_time_of_the_problem(stage: Stage) -> None:
     for later_s, market_id in ((0, "maker:1"), (1, "kraken:BTC-USD")):
         as_of = datetime(2026, 1, 5, 12, tzinfo=UTC) + timedelta(seconds=later_s)

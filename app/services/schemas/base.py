@@ -7,8 +7,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from app.domain.values import ASSET_PATTERN, DECIMAL_PATTERN, INSTRUMENT_PATTERN
 
-POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?(1?\d|20))?$"
-UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?(1?\d|20))?$"
+POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?0*(1?\d|20))?$"
+UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?0*(1?\d|20))?$"
 NAME_PATTERN = r"^[^\s\x00-\x1f" + "\ufffd" + r"]+$"
 LABEL_PATTERN = r"^[^\x00]+$"
 
