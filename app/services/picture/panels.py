@@ -13,6 +13,7 @@ CHART_HEIGHT = 110.0
 MOST_BARS = 400
 _NAMES_WIDTH = 190.0
 _NAMED_BARS = 120
+_DAY_S = 86_400.0
 _HATCH = "url(#solver-hatch)"
 
 Document = Mapping[str, Any]
@@ -62,8 +63,9 @@ def draw_slices(slices: Sequence[Document], width: float) -> tuple[str, float]:
     ]
     inside = element("g", drawn if len(bars) <= _NAMED_BARS else "".join(drawn))
     axis = element("path", d=f"M0 {CHART_HEIGHT:g}H{width:g}", class_="axis")
+    form = "%H:%M:%S" if max(seconds) < _DAY_S else "%m-%d %H:%M"
     ticks = [
-        label(f"{bars[number].at:%H:%M:%S}", seconds[number] * scale, CHART_HEIGHT + 16, "small")
+        label(bars[number].at.strftime(form), seconds[number] * scale, CHART_HEIGHT + 16, "small")
         for number in _spread(len(bars), 6)
     ]
     note = f"highest bar {_short(most)}" + (f", {per_bar} slices a bar" if per_bar > 1 else "")

@@ -67,11 +67,7 @@ def reasons(solution: Mapping[str, Any], models: list[Mapping[str, Any]]) -> lis
     markets = len({leg["market_id"] for leg in legs})
     first = f" in the first of {len(slices)} slices" if len(slices) > 1 else ""
     said = [f"{_count(legs, 'leg')} on {markets} {'market' if markets == 1 else 'markets'}{first}"]
-    said += [
-        f"{abs(each['saving_bps']):.2f} bp {'better' if each['saving_bps'] >= 0 else 'worse'} than "
-        + each["name"].replace("_", " ")
-        for each in solution["explanation"]["alternatives"]
-    ]
+    said += [_compared(each) for each in solution["explanation"]["alternatives"]]
     certificate = solution["certificate"]
     ignored = f", which may ignore {', '.join(certificate['relaxed'])}" if certificate["relaxed"] else ""
     said.append(f"within {certificate['gap_bps']:.3g} bp of a proven bound{ignored}")
@@ -82,6 +78,13 @@ def reasons(solution: Mapping[str, Any], models: list[Mapping[str, Any]]) -> lis
         if model.get("served_by") == "baseline"
     ]
     return said
+
+
+def _compared(alternative: Mapping[str, Any]) -> str:
+    name, saving = alternative["name"].replace("_", " "), f"{alternative['saving_bps']:.2f}"
+    if float(saving) == 0.0:
+        return f"as good as {name}"
+    return f"{saving.removeprefix('-')} bp {'worse' if saving.startswith('-') else 'better'} than {name}"
 
 
 def _count(items: list[Any], name: str) -> str:
