@@ -70,6 +70,7 @@ class SolveSettings(Section):
     timeout_max_ms: float = Field(60_000.0, gt=0, description="longest search a request may ask for")
     running: int = Field(2, ge=1, le=64, description="solved at once, each in a thread of its own")
     waiting: int = Field(64, ge=0, description="further ones that wait; beyond them requests are refused with 503")
+    waiting_s: float = Field(10.0, gt=0, description="longest a request waits before it is refused too")
     waiting_bytes: int = Field(64 << 20, ge=1 << 20, description="most that the bodies of all of them may hold")
 
 

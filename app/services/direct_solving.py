@@ -62,12 +62,18 @@ class DirectSolving:
         is_full = self._count >= limits.running + limits.waiting
         if is_full or (self._count and self._bytes + len(raw) > limits.waiting_bytes):
             raise Overloaded(f"{self._count} problems are being solved or wait for it; try again as Retry-After says")
+        taken = self._threads.submit(self._solve, raw)
         self._count += 1
         self._bytes += len(raw)
-        running = asyncio.get_running_loop().run_in_executor(self._threads, self._solve, raw)
         try:
+            running = asyncio.wrap_future(taken)
+            await asyncio.wait([running], timeout=limits.waiting_s)
+            # What a thread has begun cannot be cancelled, and is waited for.
+            if not running.done() and taken.cancel():
+                raise Overloaded(f"nothing was free for {limits.waiting_s:g} s; try again as Retry-After says")
             answer = await running
         finally:
+            taken.cancel()
             self._count -= 1
             self._bytes -= len(raw)
         answer["timings_ms"]["total"] = round((time.perf_counter() - began) * 1e3, 3)

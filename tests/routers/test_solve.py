@@ -199,6 +199,31 @@ async def test_more_at_once_than_is_taken_on_is_refused_and_holds_nobody_up() ->
     await solving.close()
 
 
+async def test_who_waited_long_enough_is_refused_but_not_who_is_being_solved() -> None:
+    clock = HeldClock()
+    solving = DirectSolving(clock, SolveSettings(running=1, waiting_s=0.05))
+    raw = orjson.dumps(problem())
+    first = asyncio.create_task(solving.solve(raw))
+    await asyncio.to_thread(clock.asked.acquire, timeout=30)
+    with pytest.raises(Overloaded):
+        await solving.solve(raw)
+    assert not first.done()
+    clock.released.set()
+    assert (await first)["solution"]
+    await solving.close()
+
+
+async def test_closing_ends_what_is_being_solved() -> None:
+    clock = HeldClock()
+    solving = DirectSolving(clock, SolveSettings(running=1))
+    first = asyncio.create_task(solving.solve(orjson.dumps(problem(timeout_ms=60_000))))
+    await asyncio.to_thread(clock.asked.acquire, timeout=30)
+    closing = asyncio.create_task(solving.close())
+    clock.released.set()
+    await closing
+    assert (await first)["solution"]
+
+
 async def test_waiting_problems_hold_no_more_than_so_many_bytes() -> None:
     clock = HeldClock()
     solving = DirectSolving(clock, SolveSettings(waiting_bytes=1 << 20))

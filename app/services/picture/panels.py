@@ -12,7 +12,6 @@ ROW = 24.0
 CHART_HEIGHT = 110.0
 MOST_BARS = 400
 _NAMES_WIDTH = 190.0
-_NAMED_BARS = 120
 _DAY_S = 86_400.0
 _HATCH = "url(#solver-hatch)"
 
@@ -61,7 +60,7 @@ def draw_slices(slices: Sequence[Document], width: float) -> tuple[str, float]:
         _rectangle(bar, second * scale, wide, bar.quantity / most * CHART_HEIGHT)
         for bar, second in zip(bars, seconds, strict=True)
     ]
-    inside = element("g", drawn if len(bars) <= _NAMED_BARS else "".join(drawn))
+    inside = element("g", drawn)
     axis = element("path", d=f"M0 {CHART_HEIGHT:g}H{width:g}", class_="axis")
     form = "%H:%M:%S" if max(seconds) < _DAY_S else "%m-%d %H:%M"
     ticks = [
