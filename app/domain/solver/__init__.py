@@ -2,7 +2,7 @@
 
 from app.domain.solver.prepared import PreparedMarket, prepare
 from app.domain.solver.problem import Problem, never
-from app.domain.solver.single import solve
+from app.domain.solver.scheduled import solve
 from app.domain.solver.warm import warm
 
 __all__ = ["PreparedMarket", "Problem", "never", "prepare", "solve", "warm"]
