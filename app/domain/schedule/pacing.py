@@ -134,16 +134,16 @@ def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Deci
             upto = total * (k + 1) / len(parts) if complete else total * Decimal(share) * (k + 1)
         else:
             upto = total * Decimal(min(passed, 1.0))
-        amount = upto - done if complete and k >= last else upto // grid * grid - done
+        amount = upto - done if complete and k >= last else (upto / grid).to_integral_value() * grid - done
         if most is not None:
-            amount = min(amount, most[k] // grid * grid)
+            amount = min(amount, most[k])
         amount = max(amount, Decimal(0))
         amounts.append(amount)
         done += amount
     if most is not None and complete and done < total:
         # The grid took a little off slices at their limit; those with room make up for it.
         for k in range(len(amounts)):
-            more = min(total - done, most[k] // grid * grid - amounts[k])
+            more = min(total - done, most[k] - amounts[k])
             if more > 0:
                 amounts[k] += more
                 done += more

@@ -13,6 +13,9 @@ from app.domain.schedule.timeline import Timeline
 from app.domain.schedule.volume import expected_volumes, relative_volumes
 from app.domain.trade import ScheduleKind, Side, Trade
 
+NEAR = Decimal("0.00001")
+"""How near its limit, relatively, a slice counts as limited."""
+
 
 @dataclass(frozen=True, slots=True)
 class Paced:
@@ -57,7 +60,9 @@ class Planning:
         if not self.is_capped or self.volumes is None:
             return None
         share = self.trade.schedule.max_participation / self.base_per_unit
-        return [Decimal(share * volume) // self.grid * self.grid for volume in self.volumes[first:].tolist()]
+        # Short of the last digits of a float, so that a tenth of ten is one.
+        limits = [Decimal(f"{share * volume:.14g}") for volume in self.volumes[first:].tolist()]
+        return [limit // self.grid * self.grid for limit in limits]
 
     def most(self, first: int) -> FloatArray:
         """Return the limits in base."""
@@ -106,7 +111,8 @@ class Planning:
         undone = total - sum(amounts, Decimal(0))
         limits = self._participation(self.time.due)
         is_limited = limits is not None and any(
-            amount and limit - amount <= self.grid for amount, limit in zip(amounts, limits, strict=True)
+            amount and limit - amount <= max(self.grid, limit * NEAR)
+            for amount, limit in zip(amounts, limits, strict=True)
         )
         due = amounts[0]
         for k, amount in enumerate(amounts):

@@ -39,14 +39,14 @@ def interior(quadratic: FloatArray, linear: FloatArray, risk: FloatArray, most: 
     for k in range(n):
         held += most[k]
     left[0] = 1.0
-    steepest, flattest = -np.inf, np.inf
+    steepest, flattest, cheapest = -np.inf, np.inf, np.inf
     for k in range(n):
         out[k] = most[k] / held
         # Kept apart from `most - out`, which rounds to nothing near the limit.
         spare[k] = most[k] - out[k]
         left[k + 1] = left[k] - out[k]
         slope = linear[k] + 2.0 * quadratic[k] * out[k]
-        steepest, flattest = max(steepest, slope), min(flattest, slope)
+        steepest, flattest, cheapest = max(steepest, slope), min(flattest, slope), min(cheapest, linear[k])
     left[n] = 0.0
     scale = steepest - flattest
     for k in range(n):
@@ -60,7 +60,7 @@ def interior(quadratic: FloatArray, linear: FloatArray, risk: FloatArray, most: 
         complementary, unsettled, worth = 0.0, 0.0, 0.0
         for k in range(n):
             complementary += low[k] * out[k] + high[k] * spare[k]
-            worth += quadratic[k] * out[k] * out[k] + (linear[k] - flattest) * out[k]
+            worth += quadratic[k] * out[k] * out[k] + (linear[k] - cheapest) * out[k]
         for j in range(n - 1):
             worth += risk[j] * left[j + 1] * left[j + 1]
             here = 2.0 * quadratic[j] * out[j] + linear[j] - low[j] + high[j]

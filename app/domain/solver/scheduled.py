@@ -135,7 +135,7 @@ class _Scheduling:
         paced = self.planning.plan(quantity, self.problem.executed)
         if self.trade.schedule.kind is ScheduleKind.IS:
             paced = self._within_reach(quantity, paced)
-        if paced.undone > 0 and not self.takes_less:
+        if (paced.undone > 0 and not self.takes_less) or not any(paced.amounts):
             self._refuse_participation()
         if paced.is_limited:
             self.binding.append("max_participation")
@@ -203,20 +203,25 @@ class _Scheduling:
             needed = self.router.needed(parts)
             if needed <= held:
                 return parts, left
-            if not self.takes_less or not held:
-                raise Infeasible(
-                    f"all slices together need {plain(needed)} {gives}; add to the balance, lower the quantity or "
-                    "allow a partial fill",
-                    constraint="balances",
-                    nearest=plain(needed),
-                )
-            self.binding.append("balances")
             quantity = floor_to(quantity * held / needed, self.planning.grid)
+            if not self.takes_less or not quantity:
+                self._refuse_balance(needed)
+            self.binding.append("balances")
             paced = self._plan(self.problem.executed + quantity)
             parts, left = self._routed(paced)
         while len(parts) > 1 and self.router.needed(parts) > held:
             parts, left = parts[:-1], ZERO
+        if self.router.needed(parts) > held:
+            self._refuse_balance(self.router.needed(parts))
         return parts, left
+
+    def _refuse_balance(self, needed: Decimal) -> NoReturn:
+        raise Infeasible(
+            f"all slices together need {plain(needed)} {self.trade.gives}; add to the balance, lower the quantity or "
+            "allow a partial fill",
+            constraint="balances",
+            nearest=plain(needed),
+        )
 
     def _refuse_participation(self) -> NoReturn:
         schedule = self.trade.schedule

@@ -105,45 +105,47 @@ class SliceRouter:
         """
         parts: list[Part] = []
         carried = unsent = ZERO
+        wanted = sum((planned for _, planned in slices), ZERO)
         for position, (k, planned) in enumerate(slices):
             quantity = planned + carried
             if quantity <= 0:
                 carried = quantity
                 continue
-            if parts and not self.can_route(quantity):
-                parts.append(Part(k, quantity, None))
-                carried = ZERO
-                continue
-            solved = self.route(quantity)
             is_last = position == len(slices) - 1
-            nearest = stated_nearest(solved) if isinstance(solved, Infeasible) else None
-            if nearest is not None and not is_last and 0 < nearest < quantity and not self._is_thin(solved):
-                # Lots leave no way to do exactly this much, but to do a little less.
-                smaller = self.route(nearest)
-                if not isinstance(smaller, Infeasible):
-                    done, carried = self._done(nearest, smaller, is_last=False)
-                    parts.append(Part(k, done, smaller))
-                    carried += quantity - nearest
-                    continue
+            tried, solved = self._attempt(quantity, is_first=not parts, is_last=is_last)
             if isinstance(solved, Infeasible):
                 if not parts or (is_too_small(quantity, solved) and not self.is_tolerant):
                     raise Unroutable(position, quantity, solved)
-                parts.append(Part(k, quantity, None))
-                carried = ZERO
-                continue
-            done, carried = self._done(quantity, solved, is_last=is_last)
+                solved = None
+            done, carried = (quantity, ZERO) if solved is None else self._done(tried, solved, is_last=is_last)
             if not is_last and 0 < carried <= quantity * CARRIED:
                 # Too little to make the next slice different from its like.
-                done, unsent, carried = quantity, unsent + carried, ZERO
+                done, unsent, carried = tried, unsent + carried, ZERO
+            carried += quantity - tried
+            # Lots may bring more than all that is wanted.
+            done = min(done, wanted)
+            wanted -= done
             parts.append(Part(k, done, solved))
         return parts, carried + unsent
+
+    def _attempt(
+        self, quantity: Decimal, *, is_first: bool, is_last: bool
+    ) -> tuple[Decimal, Solution | Infeasible | None]:
+        if not is_first and not self.can_route(quantity):
+            return quantity, None
+        solved = self.route(quantity)
+        if is_last or not isinstance(solved, Infeasible) or solved.constraint == "liquidity":
+            return quantity, solved
+        nearest = stated_nearest(solved)
+        if nearest is None or not 0 < nearest < quantity:
+            return quantity, solved
+        # Lots leave no way to do exactly this much, but to do a little less.
+        less = self.route(nearest)
+        return (quantity, solved) if isinstance(less, Infeasible) else (nearest, less)
 
     def base(self, solved: Solution) -> Decimal:
         """Return how much base a route exchanges."""
         return solved.receives.amount if self.trade.side is Side.BUY else solved.sends.amount
-
-    def _is_thin(self, solved: Solution | Infeasible) -> bool:
-        return isinstance(solved, Infeasible) and solved.constraint == "liquidity"
 
     def _done(self, quantity: Decimal, solved: Solution, *, is_last: bool) -> tuple[Decimal, Decimal]:
         trade = self.trade
