@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.domain.bars import FloatArray
 from app.domain.schedule.impact import Impact
 from app.domain.schedule.pacing import Market, divide, even, in_order, joined, shares
 from app.domain.solver.exact import EXACT
@@ -16,10 +17,17 @@ UNIT = Decimal("1e-8")
 
 
 def market(
-    slices: int, *, quadratic: float = 1.0, drift: float = 0.0, variance: float = 1e-4, relative: object = None
+    slices: int,
+    *,
+    quadratic: float = 1.0,
+    drift: float = 0.0,
+    variance: float = 1e-4,
+    relative: FloatArray | None = None,
 ) -> Market:
-    volumes = np.ones(slices) if relative is None else np.asarray(relative, np.float64)
-    return Market(Impact(0.1, quadratic), 100.0, drift, variance, np.arange(slices) * 10.0, volumes)
+    volumes: FloatArray = np.ones(slices, np.float64) if relative is None else relative
+    return Market(
+        Impact(0.1, quadratic), 100.0, drift, variance, np.linspace(0.0, 10.0 * (slices - 1), slices), volumes
+    )
 
 
 @settings(max_examples=200, deadline=None)

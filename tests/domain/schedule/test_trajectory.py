@@ -43,7 +43,12 @@ def test_every_answer_is_optimal_and_within_its_limits(seed: int, slices: int, d
     assert abs(shares.sum() - 1.0) < 1e-12
     assert (shares >= 0.0).all()
     assert (shares <= most).all()
-    assert gap(shares, quadratic, linear, risk, most) < 1e-6
+    raw = np.empty(slices)
+    assert interior(quadratic, linear, risk, most, raw) < ITERATIONS
+    assert gap(raw, quadratic, linear, risk, most) < 1e-9
+    optimum = objective(raw, quadratic, linear, risk)[0]
+    scale = abs(optimum) + float(np.abs(linear * raw).sum())
+    assert objective(shares, quadratic, linear, risk)[0] - optimum < 1e-9 * scale
 
 
 @pytest.mark.parametrize("risk_per_impact", [0.0, 1e-18, 1e-9, 1e-3, 1.0, 1e3, 1e12])
