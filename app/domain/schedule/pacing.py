@@ -11,7 +11,7 @@ from app.domain.schedule.impact import Impact
 from app.domain.schedule.trajectory import optimise
 from app.domain.trade import ScheduleKind
 
-QUIETEST = 1e-6
+QUIETEST = 0.01
 """The least relative volume that impact is divided by."""
 
 TIE_BREAK = 1e-9
@@ -50,6 +50,11 @@ class Market:
             + (self._steepness() * amounts * amounts).sum()
             + self.drift * (self.wait_s * amounts).sum()
         )
+
+    def volume_effect(self, amounts: FloatArray, costs: FloatArray) -> float:
+        """Return how much more than on markets as they are now slices cost for the volume expected at their times."""
+        beyond = costs - self.impact.linear * amounts
+        return float((beyond * (1.0 / np.maximum(self.relative, QUIETEST) - 1.0)).sum())
 
     def variance_of(self, amounts: FloatArray) -> float:
         """Return the variance of the cost: what waits is exposed to the price."""

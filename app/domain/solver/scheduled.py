@@ -14,7 +14,7 @@ from app.domain.schedule.timeline import Timeline
 from app.domain.solution import Solution
 from app.domain.solver import single
 from app.domain.solver.exact import EXACT, ONE, ZERO, floor_to, unit
-from app.domain.solver.outcome import stated
+from app.domain.solver.outcome import evenly, state, valued
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.slicing import SIZES, Part, SliceRouter, Unroutable, is_too_small, stated_nearest
 from app.domain.trade import Schedule, ScheduleKind
@@ -115,8 +115,8 @@ class _Scheduling:
             if not self.fitted or not self.should_stop():
                 self._fit(min((floor_to(self.even, grid) or self.remaining) * multiple, self.remaining))
         paced = self._plan(self.trade.quantity)
-        parts, left = self._funded(*self._routed(paced))
-        return stated(self.problem, self.planning, self.router, parts, left, tuple(self.binding))
+        parts, left = self._funded(*self._no_worse_than_even(paced, *self._routed(paced)))
+        return state(self.trade, self.planning, self.router, parts, left, self.binding)
 
     def _fit(self, quantity: Decimal) -> None:
         solved = self.router.route(quantity)
@@ -125,9 +125,8 @@ class _Scheduling:
             solved = self.router.route(nearest)
         if isinstance(solved, Infeasible):
             return
-        costs = solved.costs
         base = float(self.router.base(solved))
-        self.fitted.append((base, float(costs.fees + costs.impact + costs.fixed)))
+        self.fitted.append((base, float(solved.costs.fees + solved.costs.impact)))
         self.planning.impact = Impact.fit(self.fitted)
         self.planning.is_measured = len({size for size, _ in self.fitted}) > 1
 
@@ -179,6 +178,19 @@ class _Scheduling:
                     self._refuse_slice(unroutable)
         self.router.is_tolerant = True
         return self.router.walk(slices)
+
+    def _no_worse_than_even(self, paced: Paced, parts: list[Part], left: Decimal) -> tuple[list[Part], Decimal]:
+        """Books are no parabola: where the fit misleads, equal slices may be the better plan."""
+        if self.trade.schedule.kind is not ScheduleKind.IS or paced.is_begun or len(parts) == 1:
+            return parts, left
+        even = self.router.attempt(evenly(self.planning, sum(paced.amounts, ZERO)))
+        if even is None or any(part.solution is None for part in (*even[0], *parts)):
+            return parts, left
+        aversion = self.trade.schedule.risk_aversion
+        planned, other = (
+            valued(self.planning, each, self.router.tally(each)).objective(aversion) for each in (parts, even[0])
+        )
+        return (parts, left) if planned <= other or even[1] > left else even
 
     def _least(self, unroutable: Unroutable) -> Decimal | None:
         if not is_too_small(unroutable.quantity, unroutable.refusal):

@@ -33,12 +33,13 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What slices add up to; `base` is the amount each of them exchanges, in base."""
+    """What slices add up to; `base` is what each of them exchanges, `lost` what it costs but for fixed costs."""
 
     sends: Decimal
     receives: Decimal
     costs: Costs
     base: tuple[Decimal, ...]
+    lost: tuple[Decimal, ...]
 
 
 class Unroutable(Exception):
@@ -112,7 +113,7 @@ class SliceRouter:
                 carried = quantity
                 continue
             is_last = position == len(slices) - 1
-            tried, solved = self._attempt(quantity, is_first=not parts, is_last=is_last)
+            tried, solved = self._solved(quantity, is_first=not parts, is_last=is_last)
             if isinstance(solved, Infeasible):
                 if not parts or (is_too_small(quantity, solved) and not self.is_tolerant):
                     raise Unroutable(position, quantity, solved)
@@ -128,7 +129,16 @@ class SliceRouter:
             parts.append(Part(k, done, solved))
         return parts, carried + unsent
 
-    def _attempt(
+    def attempt(self, slices: Sequence[tuple[int, Decimal]]) -> tuple[list[Part], Decimal] | None:
+        """Walk slices if there is time and the markets take them."""
+        if not slices or not self.can_route(slices[0][1]):
+            return None
+        try:
+            return self.walk(slices)
+        except Unroutable:
+            return None
+
+    def _solved(
         self, quantity: Decimal, *, is_first: bool, is_last: bool
     ) -> tuple[Decimal, Solution | Infeasible | None]:
         if not is_first and not self.can_route(quantity):
@@ -164,6 +174,7 @@ class SliceRouter:
         buys, exact_out = self.trade.side is Side.BUY, self.trade.is_exact_out
         sends = receives = fees = fixed = impact = ZERO
         base: list[Decimal] = []
+        losses: list[Decimal] = []
         for part in parts:
             if part.solution is not None:
                 solved = part.solution
@@ -179,7 +190,9 @@ class SliceRouter:
             sends, receives = sends + sent, receives + received
             fees, fixed, impact = fees + fee, fixed + aside, impact + lost - fee
             base.append(received if buys else sent)
-        return Tally(sends, receives, Costs(fees, impact, fixed, self.trade.instrument.quote), tuple(base))
+            losses.append(lost)
+        costs = Costs(fees, impact, fixed, self.trade.instrument.quote)
+        return Tally(sends, receives, costs, tuple(base), tuple(losses))
 
     def needed(self, parts: Sequence[Part]) -> Decimal:
         """Sum what slices take of the asset that the trade sends, fixed costs included."""

@@ -446,10 +446,39 @@ def test_other_ways_are_told_with_what_the_schedule_saves() -> None:
     def objective(each: Solution) -> float:
         return float(each.schedule.expected_cost) + 0.1 * float(each.schedule.cost_sd) ** 2
 
-    assert ways["twap"].saving_bps == pytest.approx((objective(even) - objective(solution)) / worth * 1e4, rel=0.05)
+    assert ways["twap"].saving_bps == pytest.approx((objective(even) - objective(solution)) / worth * 1e4, rel=1e-6)
     at_once = plan(replace(trade("buy", "10"), schedule=Schedule()))
     assert ways["immediate"].amount == at_once.sends
     assert ways["immediate"].saving_bps > 0
+
+
+@thorough
+@given(
+    markets=venues(),
+    quantity=st.integers(1, 12),
+    slices=st.integers(2, 10),
+    aversion=st.sampled_from([0.0, 1e-4, 1e-2, 1.0]),
+    profile=st.sampled_from([(), (1.0, 3.0, 2.0)]),
+)
+def test_implementation_shortfall_is_never_dearer_than_equal_slices(
+    markets: list[OrderBook | ConstantProduct],
+    quantity: int,
+    slices: int,
+    aversion: float,
+    profile: tuple[float, ...],
+) -> None:
+    wanted = trade("buy", str(quantity))
+    outlook = Outlook(sigma=1e-4, profile=profile)
+    try:
+        ours = plan(scheduled(wanted, "is", slices, risk_aversion=aversion), markets, outlook)
+        even = plan(scheduled(wanted, "twap", slices, risk_aversion=aversion), markets, outlook)
+    except Infeasible:
+        return
+
+    def objective(each: Solution) -> float:
+        return float(each.schedule.expected_cost) + aversion * float(each.schedule.cost_sd) ** 2
+
+    assert objective(ours) <= objective(even) + 1e-9 * abs(objective(even)) + 1e-9
 
 
 def test_the_frontier_passes_through_the_schedule() -> None:
