@@ -55,6 +55,12 @@ class Conflict(SolverError):
     code = "conflict"
 
 
+class NothingLeft(Conflict):
+    """A trade whose whole quantity, or all of it that the asset divides into, is done."""
+
+    code = "nothing-left"
+
+
 class Duplicate(Conflict):
     """A client order id that already names a route."""
 

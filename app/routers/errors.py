@@ -43,6 +43,7 @@ ANSWERS: dict[type[SolverError], Answer] = {
     errors.KeyReused: Answer(422, "Idempotency key used with another body"),
     errors.Malformed: Answer(422, "No schema accepts this event"),
     errors.Conflict: Answer(409, "Conflict with the current state"),
+    errors.NothingLeft: Answer(409, "Nothing is left to trade"),
     errors.Duplicate: Answer(409, "client_order_id already in use"),
     errors.ModelRefused: Answer(409, "Model refused"),
     errors.NotFound: Answer(404, "Not found"),

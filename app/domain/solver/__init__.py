@@ -3,7 +3,7 @@
 from app.domain.solver.forgetting import forget
 from app.domain.solver.prepared import PreparedMarket, prepare
 from app.domain.solver.problem import Problem, never
-from app.domain.solver.single import solve
+from app.domain.solver.scheduled import solve
 from app.domain.solver.warm import warm
 
 __all__ = ["PreparedMarket", "Problem", "forget", "never", "prepare", "solve", "warm"]

@@ -17,7 +17,7 @@ class Problem:
 
     Without a time no firm quote has expired. Pass the same tuple of markets again to reuse what was arranged for it.
     A scheduled trade is planned with `outlook`; it began at `began_at` (now unless said), and `executed` of its
-    quantity has been done since.
+    quantity has been done since, for which `spent` of each asset was sent: both are taken off what the trade may do.
     """
 
     trade: Trade
@@ -27,6 +27,7 @@ class Problem:
     outlook: Outlook = field(default_factory=Outlook)
     began_at: datetime | None = None
     executed: Decimal = Decimal(0)
+    spent: Mapping[Asset, Decimal] = field(default_factory=dict)
 
 
 def never() -> bool:

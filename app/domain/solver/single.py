@@ -9,6 +9,7 @@ from app.domain.solver.bounds import price_bound
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.graph import evidence
 from app.domain.solver.graph.network import Network, network_of
 from app.domain.solver.graph.solving import GraphSolving
 from app.domain.solver.pair import Pair, pair_of
@@ -54,6 +55,20 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
             return _Solving(trade, pair, problem, should_stop).solve()
         except Refusal as refusal:
             raise refusal.stated(obstacle) from None
+
+
+def arrival_price(problem: Problem) -> Decimal:
+    """Return the middle of the best zero-size rates that a trade may use; zero when nothing is quoted."""
+    trade, decimals = problem.trade, problem.decimals
+    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
+    with localcontext(EXACT):
+        pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
+        network = None if pair.is_everything else _network(problem, pair)
+        if network is None:
+            return pair.arrival_price(trade.constraints)
+        if not {trade.gives, trade.takes} <= network.index.keys():
+            return ZERO
+        return evidence.arrival_price(network, network.allowed(trade.constraints, problem.as_of), trade)
 
 
 def _network(problem: Problem, pair: Pair) -> Network | None:
