@@ -139,7 +139,7 @@ def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Deci
             upto = total * (k + 1) / len(parts) if complete else total * Decimal(share) * (k + 1)
         else:
             upto = total * Decimal(min(passed, 1.0))
-        amount = upto - done if complete and k >= last else (upto / grid).to_integral_value() * grid - done
+        amount = upto - done if complete and k >= last else min((upto / grid).to_integral_value() * grid, total) - done
         if most is not None:
             amount = min(amount, most[k])
         amount = max(amount, Decimal(0))

@@ -145,7 +145,7 @@ def _alternatives(
     found: list[Alternative] = []
     for name, slices in ways.items():
         walked = router.attempt(slices)
-        if walked is None:
+        if walked is None or sum((part.quantity for part in walked[0]), ZERO) + walked[1] < quantity:
             continue
         tally = router.tally(walked[0])
         dearer = valued(planning, walked[0], tally).objective(aversion) - worth.objective(aversion)

@@ -18,7 +18,7 @@ from app.domain.solver.outcome import evenly, state, valued
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.slicing import SIZES, Part, SliceRouter, Unroutable, is_too_small, stated_nearest
 from app.domain.trade import Schedule, ScheduleKind
-from app.domain.values import DEFAULT_DECIMALS, plain
+from app.domain.values import DEFAULT_DECIMALS, Asset, plain
 
 GRID_DIGITS = 12
 """Digits of a whole trade that its slices are planned in, where the asset divides so finely."""
@@ -57,7 +57,7 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     """
     if problem.trade.schedule.kind is not ScheduleKind.IMMEDIATE:
         with localcontext(EXACT):
-            return _Scheduling(_without_spent(problem), should_stop).solve()
+            return _Scheduling(problem, should_stop).solve()
     if not problem.executed:
         return single.solve(problem, should_stop)
     with localcontext(EXACT):
@@ -78,20 +78,24 @@ def _unit_of(problem: Problem) -> Decimal:
     return unit(problem.decimals.get(problem.trade.quantity_asset, DEFAULT_DECIMALS))
 
 
-def _without_spent(problem: Problem) -> Problem:
-    trade = problem.trade
+def _spent(problem: Problem) -> dict[Asset, Decimal]:
     spent = dict(problem.spent)
-    if not trade.is_exact_out:
-        spent.setdefault(trade.gives, problem.executed)
+    if not problem.trade.is_exact_out:
+        spent.setdefault(problem.trade.gives, problem.executed)
+    return spent
+
+
+def _without_spent(problem: Problem) -> Problem:
+    trade, spent = problem.trade, _spent(problem)
     constraints = trade.constraints
     left = {asset: max(held - spent.get(asset, ZERO), ZERO) for asset, held in constraints.balances.items()}
-    return replace(problem, trade=replace(trade, constraints=replace(constraints, balances=left)))
+    return replace(problem, trade=replace(trade, constraints=replace(constraints, balances=left)), spent={})
 
 
 class _Scheduling:
     def __init__(self, problem: Problem, should_stop: Callable[[], bool], *, is_trial: bool = False) -> None:
-        trade = problem.trade
-        self.problem, self.trade, self.should_stop = problem, trade, should_stop
+        self.asked, self.problem, self.should_stop = problem, _without_spent(problem), should_stop
+        trade = self.trade = self.problem.trade
         self.is_trial = is_trial
         self.remaining = _left_of(problem)
         self.time = Timeline.of(trade.schedule, problem.began_at, problem.as_of)
@@ -135,7 +139,7 @@ class _Scheduling:
         if self.trade.schedule.kind is ScheduleKind.IS:
             paced = self._within_reach(quantity, paced)
         if (paced.undone > 0 and not self.takes_less) or not any(paced.amounts):
-            self._refuse_participation()
+            self._refuse_participation(self.remaining - paced.undone)
         if paced.is_limited:
             self.binding.append("max_participation")
         return paced
@@ -224,18 +228,20 @@ class _Scheduling:
         while len(parts) > 1 and self.router.needed(parts) > held:
             parts, left = parts[:-1], ZERO
         if self.router.needed(parts) > held:
-            self._refuse_balance(self.router.needed(parts))
+            parts = [self.router.afford(parts[0], held)]
         return parts, left
 
     def _refuse_balance(self, needed: Decimal) -> NoReturn:
+        gives = self.trade.gives
+        needed += _spent(self.asked).get(gives, ZERO)
         raise Infeasible(
-            f"all slices together need {plain(needed)} {self.trade.gives}; add to the balance, lower the quantity or "
+            f"all slices together need {plain(needed)} {gives}; add to the balance, lower the quantity or "
             "allow a partial fill",
             constraint="balances",
             nearest=plain(needed),
         )
 
-    def _refuse_participation(self) -> NoReturn:
+    def _refuse_participation(self, most: Decimal) -> NoReturn:
         schedule = self.trade.schedule
         share = self.planning.needed_share(self.remaining)
         reason = f"{schedule.max_participation:g} of the expected volume is less than the trade"
@@ -251,6 +257,11 @@ class _Scheduling:
             if longer <= MOST_HORIZON_S and self._works(replace(schedule, horizon_s=float(longer))):
                 raise Infeasible(
                     f"{reason}; take {longer} s or allow a partial fill", constraint="horizon_s", nearest=str(longer)
+                )
+            if most > 0 and self._works(schedule, self.problem.executed + most):
+                quantity = plain(self.problem.executed + most)
+                raise Infeasible(
+                    f"{reason}; trade {quantity} or allow a partial fill", constraint="quantity", nearest=quantity
                 )
         raise Infeasible(f"{reason}; lower the quantity or allow a partial fill", constraint="max_participation")
 
@@ -273,9 +284,9 @@ class _Scheduling:
         raise Infeasible(f"{reason}; cut it into more slices or allow a partial fill", constraint=refusal.constraint)
 
     def _works(self, schedule: Schedule, quantity: Decimal | None = None) -> bool:
-        trade = replace(self.trade, schedule=schedule, quantity=quantity or self.trade.quantity)
+        trade = replace(self.asked.trade, schedule=schedule, quantity=quantity or self.trade.quantity)
         try:
-            _Scheduling(replace(self.problem, trade=trade), self.should_stop, is_trial=True).solve()
+            _Scheduling(replace(self.asked, trade=trade), self.should_stop, is_trial=True).solve()
         except (Infeasible, NothingLeft):
             return False
         return True

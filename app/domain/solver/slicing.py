@@ -93,6 +93,14 @@ class SliceRouter:
             self._known[quantity] = known
         return known
 
+    def afford(self, part: Part, held: Decimal) -> Part:
+        """Do as much of one slice as an amount of what the trade sends pays for. Raises Infeasible."""
+        balances = {**self._alone.constraints.balances, self.trade.gives: held}
+        constraints = replace(self._alone.constraints, balances=balances, allow_partial=True)
+        trade = replace(self._alone, quantity=part.quantity, constraints=constraints)
+        solved = single.solve(replace(self._problem, trade=trade), self.should_stop)
+        return Part(part.k, solved.slices[0].quantity, solved)
+
     def can_route(self, quantity: Decimal) -> bool:
         """Say whether a quantity is routed already or there is time to."""
         return quantity in self._known or (len(self._known) < MOST_ROUTES and not self.should_stop())
