@@ -1,11 +1,13 @@
 """Answer a trade at once: no persistence, no workers, the low-latency path."""
 
+import asyncio
 import time
 from typing import Any
 
 from app import telemetry
 from app.domain.features.vectors import market_vector
 from app.domain.forecast import MarketForecast, document, for_trade
+from app.domain.solution import Solution
 from app.domain.solver import Problem, solve
 from app.domain.values import Instrument
 from app.services.documents import solution_document
@@ -16,10 +18,13 @@ from app.services.ports import Clock
 from app.services.price_history import PriceHistory
 from app.services.routing.accepting import check_trade
 from app.services.schemas.trade import TradeIn
+from app.services.snapshots import Snapshot
 from app.services.solving import deadline
 
 _FRESH_S = 0.5
 _INSTRUMENTS = 4096
+_FEW_MARKETS = 50
+_THREADS = 2
 
 
 class Quoting:
@@ -33,6 +38,7 @@ class Quoting:
         self._forecaster = forecaster
         self._clock = clock
         self._timeout_ms = timeout_ms
+        self._threads = asyncio.Semaphore(_THREADS)
         self._forecasts: dict[Instrument, tuple[float, MarketForecast]] = {}
 
     async def quote(self, wire: TradeIn) -> dict[str, Any]:
@@ -41,14 +47,12 @@ class Quoting:
         await self._state.fresh()
         check_trade(wire, self._state)
         trade = wire.to_domain()
-        snapshot = self._state.snapshot(trade.instrument)
-        market, features_ms, inference_ms = await self._forecast(trade.instrument)
+        snapshot = self._state.snapshot(trade.instrument, trade.constraints.max_hops)
+        market, features_ms, inference_ms = await self._forecast(trade.instrument, snapshot)
         forecast = for_trade(market, trade)
         solving = time.perf_counter()
-        # A thread costs more than this solve: both are about a tenth of a millisecond.
-        solution = solve(
-            Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals, as_of=self._clock.now()),
-            deadline(self._timeout_ms),
+        solution = await self._solve(
+            Problem(trade=trade, markets=snapshot.prepared, decimals=snapshot.decimals, as_of=self._clock.now())
         )
         ended = time.perf_counter()
         telemetry.solved("quote", ended - solving)
@@ -63,7 +67,14 @@ class Quoting:
             },
         }
 
-    async def _forecast(self, instrument: Instrument) -> tuple[MarketForecast, float, float]:
+    async def _solve(self, problem: Problem) -> Solution:
+        if len(problem.markets) <= _FEW_MARKETS:
+            # A thread costs as much as this solve.
+            return solve(problem, deadline(self._timeout_ms))
+        async with self._threads:
+            return await asyncio.to_thread(lambda: solve(problem, deadline(self._timeout_ms)))
+
+    async def _forecast(self, instrument: Instrument, snapshot: Snapshot) -> tuple[MarketForecast, float, float]:
         began = time.perf_counter()
         known = self._forecasts.get(instrument)
         if known is not None and began < known[0]:
@@ -74,7 +85,7 @@ class Quoting:
         market = None if newest is None else self._forecaster.recall(name, newest)
         computed = time.perf_counter()
         if market is None:
-            books = order_books([live.market for live in self._state.snapshot(instrument).markets])
+            books = order_books((live.market for live in snapshot.markets), instrument)
             vector = market_vector(bars, books, self._clock.now())
             computed = time.perf_counter()
             market = await self._forecaster.forecast(name, bars, vector, newest)

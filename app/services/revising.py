@@ -18,9 +18,10 @@ from app.infra.listener import Listener
 from app.infra.repositories import revisions, routes
 from app.infra.repositories.revisions import LiveRoute, Revision
 from app.services.documents import solution_document
-from app.services.market_state import MarketState, Snapshot
+from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
+from app.services.snapshots import Snapshot
 from app.services.solving import deadline
 
 MARKETS = "markets"
@@ -82,7 +83,7 @@ class Reviser:
                     await routes.store_snapshot(connection, snapshot.to_store())
             count = await revisions.revise(connection, [revision for revision, _ in changed], relay=self._relay)
         for _, snapshot in changed:
-            snapshot.is_stored = True
+            snapshot.mark_stored()
         return count
 
     async def _stale(self) -> list[tuple[LiveRoute, Snapshot]]:
@@ -95,7 +96,7 @@ class Reviser:
         self._market_lists = {name: text for name, text in self._market_lists.items() if name in in_use}
         living = {route.id for route in live}
         self._looked_at = {name: snapshot for name, snapshot in self._looked_at.items() if name in living}
-        pairs = [(route, self._state.snapshot(Instrument.parse(route.instrument))) for route in live]
+        pairs = [(route, self._state.snapshot(Instrument.parse(route.instrument), route.max_hops)) for route in live]
         return [
             (route, snapshot)
             for route, snapshot in pairs

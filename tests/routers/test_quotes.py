@@ -48,6 +48,32 @@ async def test_a_market_write_is_seen_by_the_next_quote(office: Office, postgres
             assert answer.json()["solution"]["slices"][0]["legs"][0]["limit_price"] == price
 
 
+async def test_a_quote_may_pass_a_third_asset(office: Office) -> None:
+    await office.desk.list_markets(book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]]))
+    asked = trade(instrument="ETH-BTC", side="buy", quantity="2")
+    answer = await office.client.post("/v1/quotes", json=asked)
+    legs = answer.json()["solution"]["slices"][0]["legs"]
+    assert [leg["market_id"] for leg in legs] == ["kraken:BTC-USD", "kraken:ETH-USD"]
+    assert legs[-1]["receives"] == {"asset": "ETH", "amount": "2"}
+
+    refused = await office.client.post("/v1/quotes", json={**asked, "constraints": {"max_hops": 1}})
+    problem = refused.json()
+    assert (refused.status_code, problem["constraint"], problem["nearest"]) == (422, "max_hops", "2")
+
+
+async def test_a_quote_between_assets_that_nothing_connects_is_infeasible(office: Office) -> None:
+    await office.desk.list_markets(book("kraken:ETH-EUR", base="ETH", quote="EUR"))
+    answer = await office.client.post("/v1/quotes", json=trade(instrument="ETH-BTC"))
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:solver:problem:infeasible")
+
+
+async def test_a_quote_over_many_markets_agrees_with_one_over_few(office: Office) -> None:
+    few = (await office.client.post("/v1/quotes", json=trade())).json()["solution"]
+    await office.desk.list_markets(*(book(f"dear-{n}:BTC-USD", asks=[["65000", "5"]]) for n in range(60)))
+    many = (await office.client.post("/v1/quotes", json=trade())).json()["solution"]
+    assert many["slices"][0]["legs"] == few["slices"][0]["legs"]
+
+
 async def test_an_exact_in_quote_spends_what_was_said(office: Office) -> None:
     answer = await office.client.post("/v1/quotes", json=trade(quantity="1000", quantity_asset="USD"))
     assert answer.json()["solution"]["sends"] == {"asset": "USD", "amount": "1000"}

@@ -29,6 +29,7 @@ class LiveRoute:
 
     id: UUID
     instrument: str
+    max_hops: int
     revision: int
     snapshot_id: UUID
 
@@ -37,8 +38,8 @@ async def live(connection: Connection, *, idle_s: float, limit: int) -> list[Liv
     """Read the routes with the most time left that were not revised for a while."""
     rows = await connection.fetch(
         """
-        SELECT r.id, r.instrument, r.revision, s.snapshot_id
-        FROM (SELECT id, instrument, revision FROM lake.route
+        SELECT r.id, r.instrument, (r.trade->'constraints'->>'max_hops')::int, r.revision, s.snapshot_id
+        FROM (SELECT id, instrument, trade, revision FROM lake.route
               WHERE is_live AND status = 'ready' AND expires_at > now()
               ORDER BY expires_at DESC LIMIT $2) r
         JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
