@@ -22,6 +22,7 @@ from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
 from app.services.snapshots import Snapshot
+from app.services.solver_inputs import inputs_document
 from app.services.solving import deadline
 
 MARKETS = "markets"
@@ -109,16 +110,15 @@ class Reviser:
     ) -> Revision | None:
         trade, document, timings = known
         began = time.perf_counter()
+        problem = Problem(
+            trade=TradeIn.model_validate_json(trade).to_domain(),
+            markets=snapshot.prepared,
+            decimals=snapshot.decimals,
+            as_of=now,
+        )
+        should_stop = deadline(self._pipeline.solve_timeout_ms)
         try:
-            solution = solve(
-                Problem(
-                    trade=TradeIn.model_validate_json(trade).to_domain(),
-                    markets=snapshot.prepared,
-                    decimals=snapshot.decimals,
-                    as_of=now,
-                ),
-                deadline(self._pipeline.solve_timeout_ms),
-            )
+            solution = solve(problem, should_stop)
         except SolverError:
             # The market may satisfy the trade again before it expires; until then the last revision stands.
             return None
@@ -133,6 +133,7 @@ class Reviser:
             snapshot_id=snapshot.id,
             document=orjson.dumps(fresh).decode(),
             timings=orjson.dumps({**orjson.loads(timings), "solve": round(spent_s * 1e3, 3)}).decode(),
+            inputs=orjson.dumps(inputs_document(problem, should_stop.polls)).decode(),
             gap_bps=solution.certificate.gap_bps,
         )
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -16,13 +16,13 @@ from app.services.documents import solution_document
 from app.services.market_state import SnapshotReader
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
+from app.services.solver_inputs import Deadline, inputs_document
 from app.services.staging import Result
 
 
-def deadline(timeout_ms: float) -> Callable[[], bool]:
+def deadline(timeout_ms: float) -> Deadline:
     """Make a `should_stop` that says yes once the time is over."""
-    ends_at = time.monotonic() + timeout_ms / 1e3
-    return lambda: time.monotonic() >= ends_at
+    return Deadline(timeout_ms)
 
 
 class SolveWork:
@@ -50,7 +50,8 @@ class SolveWork:
     def _solve(self, row: Mapping[str, Any], problem: Problem) -> Result | Exception:
         began = time.perf_counter()
         try:
-            solution = solve(problem, deadline(self._timeout_ms))
+            should_stop = deadline(self._timeout_ms)
+            solution = solve(problem, should_stop)
         except (Infeasible, Invalid) as error:
             return _infeasible(row, error)
         except Exception as error:
@@ -74,8 +75,9 @@ class SolveWork:
             orjson.dumps(data).decode(),
             (
                 row["snapshot_id"],
-                orjson.dumps(solution_document(solution, now=self._clock.now())).decode(),
+                orjson.dumps(solution_document(solution, now=problem.as_of or self._clock.now())).decode(),
                 orjson.dumps(timings).decode(),
+                orjson.dumps(inputs_document(problem, should_stop.polls)).decode(),
             ),
         )
 
@@ -92,6 +94,6 @@ def _infeasible(row: Mapping[str, Any], error: Infeasible | Invalid) -> Result:
         RouteStatus.INFEASIBLE,
         (EventType.INFERENCE_EXISTS, EventType.ROUTE_INFEASIBLE),
         orjson.dumps(data).decode(),
-        (row["snapshot_id"], "null", "{}"),
+        (row["snapshot_id"], "null", "{}", "{}"),
         orjson.dumps(reason).decode(),
     )

@@ -20,6 +20,7 @@ class Revision:
     snapshot_id: UUID
     document: str
     timings: str
+    inputs: str
     gap_bps: float
 
 
@@ -74,16 +75,17 @@ async def market_lists(connection: Connection, snapshots: Sequence[UUID]) -> dic
 
 _REVISE = f"""
 WITH input AS (
-  SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::json[], $6::float8[], $7::text[])
-    AS t(route_id, replaces, snapshot_id, document, timings, gap_bps, event_id)
+  SELECT * FROM unnest($1::uuid[], $2::int[], $3::uuid[], $4::json[], $5::json[], $6::jsonb[],
+                       $7::float8[], $8::text[])
+    AS t(route_id, replaces, snapshot_id, document, timings, inputs, gap_bps, event_id)
 ), moved AS (
   UPDATE lake.route r SET revision = r.revision + 1, event_count = r.event_count + 1, updated_at = now()
   FROM input i WHERE r.id = i.route_id AND r.status = 'ready' AND r.revision = i.replaces
   RETURNING r.id, r.program, r.revision, r.event_count, r.traceparent, i.snapshot_id, i.document, i.timings,
-            i.gap_bps, i.event_id
+            i.inputs, i.gap_bps, i.event_id
 ), stored AS (
-  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
-  SELECT id, revision, snapshot_id, document, timings FROM moved
+  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings, inputs)
+  SELECT id, revision, snapshot_id, document, timings, inputs FROM moved
 ), said AS (
   INSERT INTO lake.event (source, id, type, route_id, seq, program, status, revision, data, traceparent)
   SELECT '{source_of(Stage.SOLVE)}', event_id, '{EventType.ROUTE_SOLVED}', id, event_count, program, 'ready', revision,
@@ -92,7 +94,7 @@ WITH input AS (
   RETURNING source, id, route_id
 ), relayed AS (
   INSERT INTO lake.delivery (consumer, source, event_id, route_id)
-  SELECT '{RELAY}', source, id, route_id FROM said WHERE $8
+  SELECT '{RELAY}', source, id, route_id FROM said WHERE $9
 )
 SELECT id, (SELECT pg_notify('{WORK_CHANNEL}', '{SAID}')) FROM moved
 """
@@ -107,6 +109,7 @@ async def revise(connection: Connection, revisions: Sequence[Revision], *, relay
         [revision.snapshot_id for revision in revisions],
         [revision.document for revision in revisions],
         [revision.timings for revision in revisions],
+        [revision.inputs for revision in revisions],
         [revision.gap_bps for revision in revisions],
         [str(new_id()) for _ in revisions],
         relay,

@@ -64,13 +64,13 @@ _STORE = {
   ON CONFLICT (route_id) DO UPDATE SET document = excluded.document, compute_ms = excluded.compute_ms
 """,
     Stage.SOLVE: """
-  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
-  SELECT m.id, m.revision, x.snapshot_id, x.document,
+  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, inputs, timings)
+  SELECT m.id, m.revision, x.snapshot_id, x.document, x.inputs,
          (x.timings::jsonb || jsonb_build_object('total',
            round((extract(epoch FROM clock_timestamp() - m.created_at) * 1000)::numeric, 3)))::json
   FROM moved m JOIN (
-    SELECT * FROM unnest($15::uuid[], $16::json[], $17::json[])
-      WITH ORDINALITY AS t(snapshot_id, document, timings, n)) x ON x.n = m.n
+    SELECT * FROM unnest($15::uuid[], $16::json[], $17::json[], $18::jsonb[])
+      WITH ORDINALITY AS t(snapshot_id, document, timings, inputs, n)) x ON x.n = m.n
   WHERE m.status = 'ready'
 """,
 }
