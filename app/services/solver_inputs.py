@@ -13,7 +13,7 @@ from typing import Any
 from app import domain
 from app.domain.schedule.outlook import Outlook
 from app.domain.solver import Problem
-from app.domain.values import plain
+from app.domain.values import Asset, plain
 from app.services.documents import timestamp
 
 _HASH_LENGTH = 16
@@ -57,6 +57,7 @@ def inputs_document(problem: Problem, polls: int | None) -> dict[str, Any]:
         "as_of": _moment(problem.as_of),
         "began_at": _moment(problem.began_at),
         "executed": plain(problem.executed),
+        "spent": {asset: plain(amount) for asset, amount in problem.spent.items()},
         "outlook": {
             "sigma": outlook.sigma,
             "drift_bps_per_s": outlook.drift_bps_per_s,
@@ -70,18 +71,24 @@ def inputs_document(problem: Problem, polls: int | None) -> dict[str, Any]:
 
 def read_inputs(document: dict[str, Any]) -> dict[str, Any]:
     """Read what a solution was made from as the fields of a Problem."""
-    outlook = document["outlook"]
     return {
         "as_of": _read_moment(document["as_of"]),
         "began_at": _read_moment(document["began_at"]),
         "executed": Decimal(document["executed"]),
-        "outlook": Outlook(
-            sigma=float(outlook["sigma"]),
-            drift_bps_per_s=float(outlook["drift_bps_per_s"]),
-            volume_per_s=None if outlook["volume_per_s"] is None else float(outlook["volume_per_s"]),
-            profile=tuple(map(float, outlook["profile"])),
-        ),
+        "spent": {Asset(asset): Decimal(amount) for asset, amount in document["spent"].items()},
+        "outlook": read_outlook(document["outlook"]),
     }
+
+
+def read_outlook(document: dict[str, Any]) -> Outlook:
+    """Read what a solution expected of the market."""
+    volume = document["volume_per_s"]
+    return Outlook(
+        sigma=float(document["sigma"]),
+        drift_bps_per_s=float(document["drift_bps_per_s"]),
+        volume_per_s=None if volume is None else float(volume),
+        profile=tuple(map(float, document["profile"])),
+    )
 
 
 @cache

@@ -5,6 +5,7 @@ import orjson
 
 from app.domain.schedule.outlook import Outlook
 from app.domain.solver import Problem
+from app.domain.values import Asset
 from app.services.schemas.trade import read_trade
 from app.services.solver_inputs import Deadline, inputs_document, read_inputs, solver_version, stop_after
 from tests.factories import trade
@@ -32,6 +33,7 @@ def test_inputs_are_read_back_as_they_were() -> None:
         as_of=datetime(2026, 1, 5, 12, 0, 0, 123456, UTC),
         began_at=datetime(2026, 1, 5, 11, 59, tzinfo=UTC),
         executed=Decimal("0.125"),
+        spent={Asset("USD"): Decimal("8000.5")},
         outlook=Outlook(1.1e-5, -0.3, 0.1 + 0.2, (0.1, 0.7)),
     )
     document = orjson.loads(orjson.dumps(inputs_document(problem, 7)))

@@ -76,6 +76,17 @@ _STORE = {
 }
 
 
+# Without a schedule the program has the time it had for its first fill for the others too.
+_HORIZON_S = """CASE
+    WHEN r.trade->'schedule'->>'kind' <> 'immediate' AND (r.trade->'schedule'->>'horizon_s')::float8 > 0
+    THEN (r.trade->'schedule'->>'horizon_s')::float8
+    ELSE greatest((r.trade->>'ttl_s')::float8, (r.trade->'schedule'->>'horizon_s')::float8) END"""
+_ALSO_SET = {Stage.SOLVE: ", next_due_at = w.due_at"}
+_ALSO_READ = {
+    Stage.SOLVE: " JOIN (SELECT * FROM unnest($19::timestamptz[]) WITH ORDINALITY AS t(due_at, n)) w ON w.n = i.n"
+}
+
+
 def _statement(stage: Stage) -> str:
     return f"""
 WITH input AS (
@@ -92,10 +103,8 @@ WITH input AS (
       expires_at = CASE WHEN i.status = 'ready'
         THEN now() + make_interval(secs => (r.trade->>'ttl_s')::float8) ELSE r.expires_at END,
       horizon_ends_at = CASE WHEN i.status = 'ready'
-        THEN now() + make_interval(secs => greatest((r.trade->>'ttl_s')::float8,
-                                                    (r.trade->'schedule'->>'horizon_s')::float8))
-        ELSE r.horizon_ends_at END
-  FROM input i JOIN fenced f ON f.position = i.position
+        THEN now() + make_interval(secs => {_HORIZON_S}) ELSE r.horizon_ends_at END{_ALSO_SET.get(stage, "")}
+  FROM input i JOIN fenced f ON f.position = i.position{_ALSO_READ.get(stage, "")}
   WHERE r.id = i.route_id AND r.status = '{FROM_STATUS[stage]}'
   RETURNING r.id, r.program, r.event_count, r.revision, r.traceparent, r.created_at, i.status, i.data, i.size, i.n
 ), stored AS ({_STORE[stage]}
@@ -168,7 +177,8 @@ SELECT c.*, r.id, r.trade, f.market, f.event_at, f.schema_hash
 FROM claimed c LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id) ON r.id = c.route_id
 """,
     Stage.SOLVE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms
+SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms,
+       p.document AS forecast
 FROM claimed c
 LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id)
   ON r.id = c.route_id

@@ -15,7 +15,6 @@ from app import telemetry
 from app.domain.claim import Claim
 from app.domain.errors import Conflict, Contended, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
-from app.domain.trade import ScheduleKind
 from app.domain.values import Asset, Instrument
 from app.infra.db import Connection, Database
 from app.infra.ids import new_id
@@ -271,10 +270,6 @@ def check_trade(trade: TradeIn, state: MarketState) -> None:
             errors.append(
                 FieldError("/instrument", f"{asset} is not traded on any market here; GET /v1/instruments lists those")
             )
-    if ScheduleKind(trade.schedule.kind) is not ScheduleKind.IMMEDIATE:
-        errors.append(
-            FieldError("/schedule/kind", f"{trade.schedule.kind} is not planned by this version; use immediate")
-        )
     if errors:
         raise Invalid("the trade cannot be routed here", tuple(errors))
 
