@@ -15,6 +15,7 @@ from app.domain.route import RouteStatus
 from app.domain.schedule.timeline import Timeline
 from app.domain.solver import Problem, solve
 from app.domain.trade import ScheduleKind
+from app.infra.repositories.revisions import DUE
 from app.services.documents import solution_document
 from app.services.market_state import SnapshotReader
 from app.services.outlooks import Outlooks, stored_outlook
@@ -102,6 +103,7 @@ class SolveWork:
             "revision": 1,
             "gap_bps": solution.certificate.gap_bps,
         }
+        due_at = next_due_at(problem)
         return Result(
             RouteStatus.READY,
             (EventType.INFERENCE_EXISTS, EventType.ROUTE_SOLVED),
@@ -111,8 +113,9 @@ class SolveWork:
                 orjson.dumps(solution_document(solution, now=problem.as_of or self._clock.now())).decode(),
                 orjson.dumps(timings).decode(),
                 orjson.dumps(inputs_document(problem, should_stop.polls)).decode(),
-                next_due_at(problem),
+                due_at,
             ),
+            wakes=None if due_at is None else DUE,
         )
 
 

@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import pytest
 
@@ -59,6 +60,18 @@ async def test_a_quote_may_pass_a_third_asset(office: Office) -> None:
     refused = await office.client.post("/v1/quotes", json={**asked, "constraints": {"max_hops": 1}})
     problem = refused.json()
     assert (refused.status_code, problem["constraint"], problem["nearest"]) == (422, "max_hops", "2")
+
+
+@pytest.mark.parametrize("kind", ["twap", "vwap", "pov", "is"])
+async def test_a_quote_may_be_spread_over_time(office: Office, kind: str) -> None:
+    schedule = {"kind": kind, "horizon_s": 600, "slices": 4}
+    answer = await office.client.post("/v1/quotes", json=trade(quantity="2", schedule=schedule))
+    solution = answer.json()["solution"]
+    slices = solution["slices"]
+    assert [part["indicative"] for part in slices] == [False, True, True, True]
+    assert sum(Decimal(part["quantity"]) for part in slices) == 2
+    assert [part["at"] for part in slices] == sorted({part["at"] for part in slices})
+    assert len(solution["schedule"]["frontier"]) == 5
 
 
 async def test_a_quote_between_assets_that_nothing_connects_is_infeasible(office: Office) -> None:

@@ -19,7 +19,7 @@ SAID = "said"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage did for one route; `row` holds the columns of its warehouse row."""
+    """What one stage did for one route; `row` holds the columns of its warehouse row, `wakes` who else waits for it."""
 
     claim: Claim
     status: RouteStatus
@@ -27,6 +27,7 @@ class Step:
     data: str
     row: tuple[Any, ...]
     reason: str | None = None
+    wakes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ async def advance(
         *(list(column) for column in zip(*events, strict=True)),
         list(triggers.keys()),
         list(triggers.values()),
-        [SAID, *sorted(set(triggers.values()) - set(near))],
+        [SAID, *sorted({*triggers.values(), *(step.wakes for step in steps if step.wakes)} - set(near))],
         *(list(column) for column in zip(*(step.row for step in steps), strict=True)),
     )
     return [Moved(row[0], RouteStatus(row[1]), row[2], row[3]) for row in rows]
