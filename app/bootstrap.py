@@ -36,6 +36,7 @@ from app.services.jobs import Jobs
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
+from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
@@ -50,6 +51,8 @@ from app.services.sweeping import Sweeper
 from app.services.work_queue import WorkQueue
 
 Role = Literal["api", "worker", "tool"]
+_SOLVING_SHARE = 0.5
+"""How much of a lease a batch of solutions may take."""
 SUBSCRIPTION = "solver_route_events"
 BUNDLED_MODELS = ("volatility", "volume", "anomaly")
 
@@ -103,6 +106,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         stack.push_async_callback(market_data.close)
         prices = PriceHistory(database, market_data.listing, clock)
         forecaster = Forecaster(predictor, cache)
+        outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
         acceptor = Acceptor(
             database, state, clock, consumers=consumers_of(settings), key_age_h=settings.retention.idempotency_h
@@ -135,7 +139,8 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             prices=prices,
             forecaster=forecaster,
             direct_solving=direct_solving,
-            quoting=Quoting(state, prices, forecaster, clock, timeout_ms=settings.pipeline.solve_timeout_ms),
+            outlooks=outlooks,
+            quoting=Quoting(state, outlooks, clock, timeout_ms=settings.pipeline.solve_timeout_ms),
             acceptor=acceptor,
             routes=RouteReader(database),
             explainer=Explainer(database),
@@ -238,7 +243,13 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
     works = (
         FeatureWork(snapshots, services.prices, services.clock),
         InferenceWork(services.forecaster, services.prices),
-        SolveWork(snapshots, services.clock, timeout_ms=settings.pipeline.solve_timeout_ms),
+        SolveWork(
+            snapshots,
+            services.outlooks,
+            services.clock,
+            timeout_ms=settings.pipeline.solve_timeout_ms,
+            batch_s=settings.pipeline.lease_s * _SOLVING_SHARE,
+        ),
     )
     runners: dict[str, Runner] = {
         work.stage: StageRunner(
@@ -278,6 +289,7 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
         reviser=Reviser(
             database,
             services.state,
+            services.outlooks,
             services.listener,
             services.clock,
             pipeline=settings.pipeline,

@@ -95,7 +95,8 @@ class Desk:
             return FeatureWork(snapshots, services.prices, services.clock)
         if stage is Stage.INFERENCE:
             return InferenceWork(services.forecaster, services.prices)
-        return SolveWork(snapshots, services.clock, timeout_ms=services.settings.pipeline.solve_timeout_ms)
+        timeout_ms = services.settings.pipeline.solve_timeout_ms
+        return SolveWork(snapshots, services.outlooks, services.clock, timeout_ms=timeout_ms, batch_s=WITHIN_S)
 
     def put(self, work: StageWork, *, lease_s: float = 15.0) -> StageRunner:
         """Put other work in the place of a stage's own."""

@@ -1,7 +1,7 @@
 """What the stages computed: features, forecasts and solutions."""
 
 from sqlalchemy import Boolean, Column, Float, Index, Integer, Table, text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from app.models.base import (
     WAREHOUSE,
@@ -47,6 +47,12 @@ solution = Table(
     uuid_column("snapshot_id", "the market state it was solved on"),
     json_column("document", "the solution as in the contract"),
     json_column("timings", "milliseconds per stage"),
+    Column(
+        "inputs",
+        JSONB,
+        nullable=True,
+        comment="what it was solved from besides trade and snapshot; null for solutions of earlier versions",
+    ),
     Column("is_confirmed", Boolean, nullable=False, server_default=text("false"), comment="seen by the sweeper"),
     Index("ix_solution_unconfirmed", "route_id", postgresql_where=text("NOT is_confirmed")),
     created_at(),

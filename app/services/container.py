@@ -14,6 +14,7 @@ from app.services.health import Health
 from app.services.jobs import Jobs
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState
+from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Clock
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing
@@ -35,6 +36,7 @@ class Services:
     market_data: MarketData
     prices: PriceHistory
     forecaster: Forecaster
+    outlooks: Outlooks
     quoting: Quoting
     direct_solving: DirectSolving
     acceptor: Acceptor

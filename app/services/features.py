@@ -1,7 +1,7 @@
 """The features stage: what the market and the trade look like, as numbers."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from app.domain.features.catalog import schema_hash
 from app.domain.features.vectors import market_vector, request_vector
 from app.domain.market import Market, OrderBook
 from app.domain.route import RouteStatus
+from app.domain.values import Instrument
 from app.services.market_state import SnapshotReader
 from app.services.ports import Clock
 from app.services.price_history import PriceHistory
@@ -44,7 +45,7 @@ class FeatureWork:
             key = (trade.instrument, row["snapshot_id"])
             if key not in markets:
                 listed, _, _ = await self._snapshots.read(row["snapshot_id"])
-                books = order_books(listed)
+                books = order_books(listed, Instrument.parse(trade.instrument))
                 markets[key] = (market_vector(bars, books, now), books)
             market, books = markets[key]
             request = request_vector(trade.to_domain(), bars, books, market)
@@ -67,9 +68,10 @@ class FeatureWork:
         return results
 
 
-def order_books(markets: Sequence[Market]) -> list[OrderBook]:
-    """Keep the order books."""
-    return [market for market in markets if isinstance(market, OrderBook)]
+def order_books(markets: Iterable[Market], instrument: Instrument) -> list[OrderBook]:
+    """Keep the order books of an instrument, in either direction."""
+    both = {instrument.base, instrument.quote}
+    return [market for market in markets if isinstance(market, OrderBook) and both.issuperset(market.assets)]
 
 
 def _array_text(values: FloatArray) -> str:

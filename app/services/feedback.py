@@ -14,7 +14,7 @@ from app.domain.route import PENDING, TERMINAL, RouteStatus
 from app.domain.trade import Trade
 from app.domain.values import plain
 from app.infra.db import Connection, Database
-from app.infra.repositories import fills, transitions
+from app.infra.repositories import fills, revisions, transitions
 from app.infra.repositories.transitions import RouteState
 from app.services.ports import Clock
 from app.services.routing.reading import absent
@@ -89,6 +89,7 @@ class Feedback:
             late_fills=int(is_late),
             relay=self._relay,
         )
+        await revisions.hasten(connection, state.id)
         return FillReceipt(_receipt(fill, status, is_late, total_sent, total_received), is_new=True)
 
 

@@ -22,7 +22,8 @@ from app.domain.values import Asset, Instrument
 from app.infra.db import Database
 from app.infra.repositories import market_listing as repository
 from app.services.documents import timestamp
-from app.services.market_state import LiveMarket, MarketState
+from app.services.market_state import MarketState
+from app.services.snapshots import LiveMarket
 from app.services.turns import Turn
 
 _KIND_NAMES: Mapping[type[Market], str] = {

@@ -2,59 +2,21 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
 from uuid import UUID
 
 import orjson
 
 from app.domain.market import Market
 from app.domain.solver import PreparedMarket, prepare
+from app.domain.trade import Constraints
 from app.domain.values import Asset, Instrument
 from app.infra.db import Database
-from app.infra.ids import new_id
 from app.infra.repositories import markets as repository
-from app.infra.repositories.routes import NewSnapshot
 from app.services.ports import Clock
 from app.services.schemas.market import read_market
+from app.services.snapshots import Areas, LiveMarket, Snapshot
 
-
-@dataclass(frozen=True, slots=True)
-class LiveMarket:
-    """One state of one market."""
-
-    market: Market
-    revision: int
-    document: str
-    prepared: PreparedMarket | None
-
-
-@dataclass(slots=True)
-class Snapshot:
-    """The markets that one instrument can be traded on at one moment; shared by all routes of that moment."""
-
-    id: UUID
-    as_of: datetime
-    markets: Sequence[LiveMarket]
-    decimals: dict[Asset, int]
-    is_stored: bool = False
-    prepared: tuple[PreparedMarket, ...] = ()
-    markets_text: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        names = [[live.market.market_id, live.revision] for live in self.markets]
-        self.markets_text = orjson.dumps(names).decode()
-
-    def to_store(self) -> NewSnapshot:
-        """Write it as rows."""
-        return NewSnapshot(
-            id=self.id,
-            as_of=self.as_of,
-            markets=self.markets_text,
-            decimals=orjson.dumps(self.decimals).decode(),
-            revisions=[(live.market.market_id, live.revision, live.document) for live in self.markets],
-        )
+DEFAULT_HOPS = Constraints().max_hops
 
 
 class MarketState:
@@ -62,13 +24,9 @@ class MarketState:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self._database = database
-        self._clock = clock
         self._markets: dict[str, LiveMarket] = {}
-        self._by_pair: dict[frozenset[Asset], dict[str, LiveMarket]] = {}
-        self._known_assets: dict[Asset, int] = {}
-        self._decimals: dict[Asset, int] = {}
+        self._areas = Areas(clock)
         self._revision = 0
-        self._snapshots: dict[frozenset[Asset], Snapshot] = {}
         self._running: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
 
@@ -102,55 +60,25 @@ class MarketState:
             if number % 200 == 199:
                 await asyncio.sleep(0)
             if change.is_asset:
-                self._decimals[Asset(change.name)] = int(change.document)
-                self._snapshots.clear()
+                self._areas.state_decimals(Asset(change.name), int(change.document))
             else:
-                self._replace(read_market(change.document), change)
+                market = read_market(change.document)
+                live = LiveMarket(market, change.revision, change.document, prepare(market))
+                self._areas.put(live, self._markets.get(change.name))
+                self._markets[change.name] = live
             self._revision = max(self._revision, change.revision)
-
-    def _replace(self, market: Market, change: repository.Change) -> None:
-        previous = self._markets.get(change.name)
-        if previous is not None:
-            self._forget(previous)
-        live = LiveMarket(market, change.revision, change.document, prepare(market))
-        self._markets[change.name] = live
-        for asset in market.assets:
-            self._known_assets[asset] = self._known_assets.get(asset, 0) + 1
-        for pair in _pairs(market):
-            self._by_pair.setdefault(pair, {})[change.name] = live
-            self._snapshots.pop(pair, None)
-
-    def _forget(self, live: LiveMarket) -> None:
-        for asset in live.market.assets:
-            self._known_assets[asset] -= 1
-        for pair in _pairs(live.market):
-            self._by_pair[pair].pop(live.market.market_id, None)
-            self._snapshots.pop(pair, None)
 
     def knows(self, asset: Asset) -> bool:
         """Say whether any market trades an asset."""
-        return self._known_assets.get(asset, 0) > 0
+        return self._areas.knows(asset)
 
     def trades(self, instrument: Instrument) -> bool:
         """Say whether any market trades an instrument."""
-        return bool(self._by_pair.get(frozenset({instrument.base, instrument.quote})))
+        return self._areas.trades(instrument)
 
-    def snapshot(self, instrument: Instrument) -> Snapshot:
-        """Take the present state of the markets that trade an instrument."""
-        pair = frozenset({instrument.base, instrument.quote})
-        snapshot = self._snapshots.get(pair)
-        if snapshot is None:
-            live = sorted(self._by_pair.get(pair, {}).values(), key=lambda each: each.market.market_id)
-            snapshot = Snapshot(
-                id=new_id(),
-                as_of=self._clock.now(),
-                markets=live,
-                decimals={asset: self._decimals[asset] for asset in pair if asset in self._decimals},
-                prepared=tuple(each.prepared for each in live if each.prepared is not None),
-            )
-            if live:
-                self._snapshots[pair] = snapshot
-        return snapshot
+    def snapshot(self, instrument: Instrument, max_hops: int = DEFAULT_HOPS) -> Snapshot:
+        """Take the present state of the markets that a trade of so many hops may pass."""
+        return self._areas.snapshot(instrument, max_hops)
 
 
 StoredSnapshot = tuple[list[Market], tuple[PreparedMarket, ...], dict[Asset, int]]
@@ -195,11 +123,7 @@ class SnapshotReader:
         self._snapshots[identifier] = snapshot
         while len(self._snapshots) > self._size:
             self._snapshots.popitem(last=False)
-        while len(self._markets) > 8 * self._size:
+        # A snapshot may name more markets than are usually kept: the next one will name most of them again.
+        while len(self._markets) > max(8 * self._size, 2 * len(wanted)):
             self._markets.popitem(last=False)
         return snapshot
-
-
-def _pairs(market: Market) -> list[frozenset[Asset]]:
-    assets = market.assets
-    return [frozenset({first, second}) for number, first in enumerate(assets) for second in assets[number + 1 :]]

@@ -1,9 +1,10 @@
-"""Solve live routes anew when their markets move."""
+"""Solve live routes anew when their markets move, and plan schedules anew when time, fills or forecasts ask for it."""
 
 import asyncio
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -11,30 +12,58 @@ import orjson
 from app import telemetry
 from app.config import PipelineSettings
 from app.domain.errors import SolverError
+from app.domain.forecast import MarketForecast, document, for_trade
+from app.domain.schedule.outlook import Outlook
 from app.domain.solver import Problem, solve
+from app.domain.trade import ScheduleKind, Trade
 from app.domain.values import Instrument
 from app.infra.db import Database
 from app.infra.listener import Listener
 from app.infra.repositories import revisions, routes
-from app.infra.repositories.revisions import LiveRoute, Revision
+from app.infra.repositories.revisions import LiveRoute, Revision, Solved
 from app.services.documents import solution_document
-from app.services.market_state import MarketState, Snapshot
+from app.services.market_state import MarketState
+from app.services.outlooks import Outlooks, has_turned, outlook_of
+from app.services.plan_changes import is_new
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
-from app.services.solving import deadline
+from app.services.snapshots import Snapshot
+from app.services.solver_inputs import inputs_document, read_inputs, read_outlook
+from app.services.solving import deadline, next_due_at
 
 MARKETS = "markets"
 _SETTLING_S = 30.0
 """A route requested before a change may become ready this long after it."""
+_DUE_AT_ONCE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    route: LiveRoute
+    snapshot: Snapshot
+    is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    task: _Task
+    revision: Revision | None
+    next_due_at: datetime | None
 
 
 class Reviser:
-    """Gives routes that wait for their first fill a new revision once it differs from the one they have."""
+    """Gives live routes a new revision once it differs from the one they have.
+
+    Routes that wait for their first fill follow the market. So do routes with a schedule until they end; those are
+    looked at, too, when a slice is due and when a fill came in. When that is stands in Postgres: whatever dies, the
+    next round of any worker finds it.
+    """
 
     def __init__(
         self,
         database: Database,
         state: MarketState,
+        outlooks: Outlooks,
         listener: Listener,
         clock: Clock,
         *,
@@ -43,18 +72,24 @@ class Reviser:
     ) -> None:
         self._database = database
         self._state = state
+        self._outlooks = outlooks
         self._listener = listener
         self._clock = clock
         self._pipeline = pipeline
         self._relay = relay
         self._market_lists: dict[UUID, str] = {}
-        self._looked_at: dict[UUID, UUID] = {}
+        self._looked_at: dict[UUID, tuple[UUID, Outlook | None]] = {}
         self._revision = -1
         self._settled_at = 0.0
+        self._due_at: float | None = None
 
-    def waker(self) -> asyncio.Event:
-        """Make an event that is set when a market moved."""
-        return self._listener.waker(MARKETS)
+    def wakers(self) -> tuple[asyncio.Event, ...]:
+        """Make events of which one is set when there may be something to revise."""
+        return self._listener.waker(MARKETS), self._listener.waker(revisions.DUE)
+
+    def wait_s(self, most: float) -> float:
+        """Tell how long to wait for a waker: until the next slice is due."""
+        return most if self._due_at is None else min(max(self._due_at - time.monotonic(), 0.0), most)
 
     async def revise(self) -> int:
         """Do one round; answers how many routes got a new revision. Raises Unavailable."""
@@ -62,30 +97,21 @@ class Reviser:
         if self._state.revision != self._revision:
             self._revision = self._state.revision
             self._settled_at = time.monotonic() + _SETTLING_S
-        if time.monotonic() > self._settled_at:
-            return 0
-        stale = await self._stale()
-        if not stale:
-            return 0
         async with self._database.connection() as connection:
-            known = await revisions.solved(connection, [route for route, _ in stale])
-        self._looked_at.update((route.id, snapshot.id) for route, snapshot in stale)
-        todo = [(route, snapshot, known[route.id]) for route, snapshot in stale if route.id in known]
-        now = self._clock.now()
-        made = await asyncio.to_thread(lambda: [self._solve(*each, now) for each in todo])
-        changed = [(revision, each[1]) for revision, each in zip(made, todo, strict=True) if revision is not None]
-        if not changed:
-            return 0
-        async with self._database.transaction() as connection:
-            for snapshot in {snapshot.id: snapshot for _, snapshot in changed}.values():
-                if not snapshot.is_stored:
-                    await routes.store_snapshot(connection, snapshot.to_store())
-            count = await revisions.revise(connection, [revision for revision, _ in changed], relay=self._relay)
-        for _, snapshot in changed:
-            snapshot.is_stored = True
+            due = await revisions.due(connection, limit=_DUE_AT_ONCE)
+            tasks = [_Task(route, self._snapshot(route), is_due=True) for route in due]
+        if self._due_at is not None or time.monotonic() <= self._settled_at:
+            tasks += await self._moved({route.id for route in due})
+        count = await self._revise(tasks) if tasks else 0
+        async with self._database.connection() as connection:
+            wait_s = await revisions.next_due_s(connection)
+        self._due_at = None if wait_s is None else time.monotonic() + wait_s
         return count
 
-    async def _stale(self) -> list[tuple[LiveRoute, Snapshot]]:
+    def _snapshot(self, route: LiveRoute) -> Snapshot:
+        return self._state.snapshot(Instrument.parse(route.instrument), route.max_hops)
+
+    async def _moved(self, besides: set[UUID]) -> list[_Task]:
         async with self._database.connection() as connection:
             live = await revisions.live(connection, idle_s=self._pipeline.revise_s, limit=self._pipeline.revised_routes)
             unknown = {route.snapshot_id for route in live} - self._market_lists.keys()
@@ -94,47 +120,110 @@ class Reviser:
         in_use = {route.snapshot_id for route in live}
         self._market_lists = {name: text for name, text in self._market_lists.items() if name in in_use}
         living = {route.id for route in live}
-        self._looked_at = {name: snapshot for name, snapshot in self._looked_at.items() if name in living}
-        pairs = [(route, self._state.snapshot(Instrument.parse(route.instrument))) for route in live]
-        return [
-            (route, snapshot)
-            for route, snapshot in pairs
-            if self._market_lists.get(route.snapshot_id) != snapshot.markets_text
-            and self._looked_at.get(route.id) != snapshot.id
-        ]
+        self._looked_at = {name: seen for name, seen in self._looked_at.items() if name in living}
+        tasks = []
+        for route in live:
+            if route.id in besides:
+                continue
+            snapshot = self._snapshot(route)
+            seen_snapshot, seen_outlook = self._looked_at.get(route.id, (route.snapshot_id, None))
+            has_moved = self._market_lists.get(route.snapshot_id) != snapshot.markets_text
+            if (has_moved and seen_snapshot != snapshot.id) or await self._has_turned(route, snapshot, seen_outlook):
+                tasks.append(_Task(route, snapshot, is_due=False))
+        return tasks
 
-    def _solve(
-        self, route: LiveRoute, snapshot: Snapshot, known: tuple[str, str, str], now: datetime
-    ) -> Revision | None:
-        trade, document, timings = known
+    async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, seen: Outlook | None) -> bool:
+        if route.outlook is None:
+            return False
+        used = seen or read_outlook(orjson.loads(route.outlook))
+        expected = await self._outlooks.expect(Instrument.parse(route.instrument), snapshot)
+        return has_turned(used, outlook_of(expected.market, used.profile))
+
+    async def _revise(self, tasks: Sequence[_Task]) -> int:
+        async with self._database.connection() as connection:
+            known = await revisions.solved(connection, [task.route for task in tasks])
+        posed = [await self._pose(task, known[task.route.id]) for task in tasks if task.route.id in known]
+        for task, problem, _, _ in posed:
+            self._looked_at[task.route.id] = (task.snapshot.id, problem.outlook)
+        answers = await asyncio.to_thread(lambda: [self._solve(*each) for each in posed])
+        made = [(answer.revision, answer.task) for answer in answers if answer.revision is not None]
+        unchanged = [
+            (answer.task.route, answer.next_due_at)
+            for answer in answers
+            if answer.revision is None and answer.task.is_due
+        ]
+        if unchanged:
+            async with self._database.connection() as connection:
+                await revisions.postpone(connection, unchanged)
+        if not made:
+            return 0
+        async with self._database.transaction() as connection:
+            for snapshot in {task.snapshot.id: task.snapshot for _, task in made}.values():
+                if not snapshot.is_stored:
+                    await routes.store_snapshot(connection, snapshot.to_store())
+            count = await revisions.revise(connection, [revision for revision, _ in made], relay=self._relay)
+        for _, task in made:
+            task.snapshot.mark_stored()
+        return count
+
+    async def _pose(self, task: _Task, known: Solved) -> tuple[_Task, Problem, Solved, MarketForecast | None]:
+        trade = TradeIn.model_validate_json(known.trade).to_domain()
+        now = self._clock.now()
+        if task.is_due and task.route.due_at is not None:
+            # The clock of the database may be ahead of this one.
+            now = max(now, task.route.due_at)
+        inputs = read_inputs(orjson.loads(known.inputs)) if known.inputs is not None else {}
+        began_at = inputs.get("began_at") or now
+        outlook, market = inputs.get("outlook", Outlook()), None
+        if trade.schedule.kind is not ScheduleKind.IMMEDIATE:
+            expected = await self._outlooks.expect(trade.instrument, task.snapshot)
+            market = expected.market
+            outlook = outlook_of(market, await self._outlooks.profile(trade, began_at))
+        problem = Problem(
+            trade=trade,
+            markets=task.snapshot.prepared,
+            decimals=task.snapshot.decimals,
+            as_of=now,
+            outlook=outlook,
+            began_at=began_at,
+            executed=known.received if trade.is_exact_out else known.sent,
+            spent={trade.gives: known.sent} if known.sent else {},
+        )
+        return task, problem, known, market
+
+    def _solve(self, task: _Task, problem: Problem, known: Solved, market: MarketForecast | None) -> _Answer:
+        following = next_due_at(problem)
+        nothing = _Answer(task, None, following)
+        should_stop = deadline(self._pipeline.solve_timeout_ms)
         began = time.perf_counter()
         try:
-            solution = solve(
-                Problem(
-                    trade=TradeIn.model_validate_json(trade).to_domain(),
-                    markets=snapshot.prepared,
-                    decimals=snapshot.decimals,
-                    as_of=now,
-                ),
-                deadline(self._pipeline.solve_timeout_ms),
-            )
+            solution = solve(problem, should_stop)
         except SolverError:
             # The market may satisfy the trade again before it expires; until then the last revision stands.
-            return None
+            return nothing
+        except Exception as error:
+            # One route that cannot be solved must not keep all others from being.
+            telemetry.unexpected_error(f"revision of route {task.route.id}", error)
+            return nothing
         spent_s = time.perf_counter() - began
         telemetry.solved("revision", spent_s)
-        fresh = solution_document(solution, now=now)
-        if _legs(fresh) == _legs(orjson.loads(document)):
-            return None
-        return Revision(
-            route_id=route.id,
-            replaces=route.revision,
-            snapshot_id=snapshot.id,
+        fresh = solution_document(solution, now=problem.as_of or self._clock.now())
+        if not is_new(problem.trade.schedule, orjson.loads(known.document), fresh, is_due=task.is_due):
+            return nothing
+        revision = Revision(
+            route_id=task.route.id,
+            replaces=task.route.revision,
+            snapshot_id=task.snapshot.id,
             document=orjson.dumps(fresh).decode(),
-            timings=orjson.dumps({**orjson.loads(timings), "solve": round(spent_s * 1e3, 3)}).decode(),
+            timings=orjson.dumps({**orjson.loads(known.timings), "solve": round(spent_s * 1e3, 3)}).decode(),
+            inputs=orjson.dumps(inputs_document(problem, should_stop.polls)).decode(),
             gap_bps=solution.certificate.gap_bps,
+            due_at=task.route.due_at,
+            next_due_at=following,
+            forecast=None if market is None else _forecast_text(market, problem.trade),
         )
+        return _Answer(task, revision, following)
 
 
-def _legs(document: dict[str, Any]) -> list[Any]:
-    return [part["legs"] for part in document["slices"]]
+def _forecast_text(market: MarketForecast, trade: Trade) -> str:
+    return orjson.dumps(document(for_trade(market, trade))).decode()

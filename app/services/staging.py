@@ -20,13 +20,14 @@ from app.services.ports import Clock
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a stage made of one route: its new status, the events to say and the columns to store."""
+    """What a stage made of one route: its new status, the events to say, the columns to store, and whom to wake."""
 
     status: RouteStatus
     events: tuple[EventType, ...]
     data: str
     row: tuple[Any, ...]
     reason: str | None = None
+    wakes: str | None = None
 
 
 class StageWork(Protocol):
@@ -85,7 +86,17 @@ class StageRunner:
             if isinstance(result, Exception):
                 failures.append((claim, result))
             else:
-                steps.append(stages.Step(claim, result.status, result.events, result.data, result.row, result.reason))
+                steps.append(
+                    stages.Step(
+                        claim,
+                        result.status,
+                        result.events,
+                        result.data,
+                        result.row,
+                        reason=result.reason,
+                        wakes=result.wakes,
+                    )
+                )
         if steps:
             await self._commit(steps)
         for claim, error in failures:

@@ -51,10 +51,11 @@ async def _sweep(sweeper: Sweeper, stop: asyncio.Event, every_s: float) -> None:
 
 
 async def _revise(reviser: Reviser, stop: asyncio.Event) -> None:
-    waker = reviser.waker()
+    wakers = reviser.wakers()
     while not stop.is_set():
-        await wait_for_any(stop, waker, timeout_s=_REVISE_ANYWAY_S)
-        waker.clear()
+        await wait_for_any(stop, *wakers, timeout_s=reviser.wait_s(_REVISE_ANYWAY_S))
+        for waker in wakers:
+            waker.clear()
         await _through_outage("reviser", reviser.revise, stop)
         await wait_for_any(stop, timeout_s=_REVISE_PAUSE_S)
 

@@ -10,7 +10,7 @@ import pytest
 
 from app.infra.db import Database
 from tests import scenarios
-from tests.factories import fill, requested, trade
+from tests.factories import book, fill, requested, trade
 from tests.infra.redis_server import RedisServer, running_redis
 from tests.scenarios import Office
 
@@ -65,6 +65,19 @@ async def test_a_whole_life(office: Office) -> None:
     await office.desk.stages.sweeper.sweep()
     trail = (await office.client.get(f"{location}/events")).json()["items"]
     assert [event["sequence"] for event in trail] == [str(number) for number in range(1, 15)]
+
+
+async def test_routes_over_a_third_asset_come_by_post_and_by_event(office: Office) -> None:
+    ether = book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]])
+    await office.desk.list_markets(ether)
+    asked = trade(instrument="ETH-BTC", side="sell", quantity="2")
+    posted = await office.client.post("/v1/routes", json=asked, headers={"Prefer": "wait=20"})
+    await office.desk.services.publishing.publish([requested(data={"program": "desk", "trade": asked})])
+    await office.desk.until("SELECT count(*) = 2 FROM lake.route WHERE status = 'ready'")
+    for route in (await office.client.get("/v1/routes")).json()["items"]:
+        legs = route["solution"]["slices"][0]["legs"]
+        assert [(leg["market_id"], leg["step"]) for leg in legs] == [("kraken:ETH-USD", 0), ("kraken:BTC-USD", 1)]
+    assert posted.status_code == 201
 
 
 async def test_redis_may_come_and_go(office: Office, redis: RedisServer) -> None:

@@ -1,10 +1,43 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import asyncpg
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from app.domain.errors import Unavailable
 from app.infra.db import Database
 from app.infra.migrations import is_current, migrate, newest_revision
 from app.models import SCHEMA_REVISION, metadata
+
+OLDER_ROWS = """
+INSERT INTO lake.route (id, program, instrument, trade, status, revision, snapshot_id)
+VALUES (gen_random_uuid(), 'desk', 'BTC-USD', '{}', 'ready', 1, gen_random_uuid());
+INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
+SELECT id, 1, snapshot_id, '{}', '{}' FROM lake.route
+"""
+
+
+async def run_alembic(url: str, run: Callable[[Config], None]) -> None:
+    """Run a command of Alembic on a database."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parents[2] / "migrations"))
+
+    async def connect() -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(url)
+
+    def run_on(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        run(config)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
+    async with engine.begin() as connection:
+        await connection.run_sync(run_on)
+    await engine.dispose()
 
 
 async def test_migrated_database_is_current_for_every_role(postgres_url: str, postgres_owner_url: str) -> None:
@@ -25,6 +58,30 @@ async def test_empty_database_is_not_current(postgres_owner_url: str) -> None:
             assert not await is_current(postgres_owner_url.replace("/solver?", "/solver_empty?"))
         finally:
             await owner.execute("DROP DATABASE solver_empty")
+    finally:
+        await owner.close()
+
+
+@pytest.mark.filterwarnings("ignore:Did not recognize type 'xid8'")
+async def test_an_older_database_is_brought_up_with_its_rows(postgres_owner_url: str) -> None:
+    owner = await asyncpg.connect(postgres_owner_url)
+    older_url = postgres_owner_url.replace("/solver?", "/solver_older?")
+    try:
+        await owner.execute("CREATE DATABASE solver_older")
+        try:
+            await run_alembic(older_url, lambda config: command.upgrade(config, "0001"))
+            older = await asyncpg.connect(older_url)
+            await older.execute(OLDER_ROWS)
+            await older.close()
+            await migrate(older_url)
+            assert await is_current(older_url)
+            older = await asyncpg.connect(older_url)
+            assert await older.fetchval("SELECT next_due_at IS NULL FROM lake.route")
+            assert await older.fetchval("SELECT inputs IS NULL AND revision = 1 FROM warehouse.solution")
+            await older.close()
+            await run_alembic(older_url, command.check)
+        finally:
+            await owner.execute("DROP DATABASE solver_older")
     finally:
         await owner.close()
 

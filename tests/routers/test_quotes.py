@@ -1,4 +1,5 @@
 from collections.abc import AsyncIterator
+from decimal import Decimal
 
 import pytest
 
@@ -46,6 +47,44 @@ async def test_a_market_write_is_seen_by_the_next_quote(office: Office, postgres
             await elsewhere.list_markets(book(asks=[[price, "5"]]))
             answer = await office.client.post("/v1/quotes", json=trade())
             assert answer.json()["solution"]["slices"][0]["legs"][0]["limit_price"] == price
+
+
+async def test_a_quote_may_pass_a_third_asset(office: Office) -> None:
+    await office.desk.list_markets(book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]]))
+    asked = trade(instrument="ETH-BTC", side="buy", quantity="2")
+    answer = await office.client.post("/v1/quotes", json=asked)
+    legs = answer.json()["solution"]["slices"][0]["legs"]
+    assert [leg["market_id"] for leg in legs] == ["kraken:BTC-USD", "kraken:ETH-USD"]
+    assert legs[-1]["receives"] == {"asset": "ETH", "amount": "2"}
+
+    refused = await office.client.post("/v1/quotes", json={**asked, "constraints": {"max_hops": 1}})
+    problem = refused.json()
+    assert (refused.status_code, problem["constraint"], problem["nearest"]) == (422, "max_hops", "2")
+
+
+@pytest.mark.parametrize("kind", ["twap", "vwap", "pov", "is"])
+async def test_a_quote_may_be_spread_over_time(office: Office, kind: str) -> None:
+    schedule = {"kind": kind, "horizon_s": 600, "slices": 4}
+    answer = await office.client.post("/v1/quotes", json=trade(quantity="2", schedule=schedule))
+    solution = answer.json()["solution"]
+    slices = solution["slices"]
+    assert [part["indicative"] for part in slices] == [False, True, True, True]
+    assert sum(Decimal(part["quantity"]) for part in slices) == 2
+    assert [part["at"] for part in slices] == sorted({part["at"] for part in slices})
+    assert len(solution["schedule"]["frontier"]) == 5
+
+
+async def test_a_quote_between_assets_that_nothing_connects_is_infeasible(office: Office) -> None:
+    await office.desk.list_markets(book("kraken:ETH-EUR", base="ETH", quote="EUR"))
+    answer = await office.client.post("/v1/quotes", json=trade(instrument="ETH-BTC"))
+    assert (answer.status_code, answer.json()["type"]) == (422, "urn:solver:problem:infeasible")
+
+
+async def test_a_quote_over_many_markets_agrees_with_one_over_few(office: Office) -> None:
+    few = (await office.client.post("/v1/quotes", json=trade())).json()["solution"]
+    await office.desk.list_markets(*(book(f"dear-{n}:BTC-USD", asks=[["65000", "5"]]) for n in range(60)))
+    many = (await office.client.post("/v1/quotes", json=trade())).json()["solution"]
+    assert many["slices"][0]["legs"] == few["slices"][0]["legs"]
 
 
 async def test_an_exact_in_quote_spends_what_was_said(office: Office) -> None:

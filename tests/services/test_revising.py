@@ -1,5 +1,6 @@
 from collections.abc import AsyncIterator
 
+import orjson
 import pytest
 
 from app.infra.db import Database
@@ -52,6 +53,22 @@ async def test_the_last_revision_stands_while_the_market_is_halted(desk: Desk) -
     await desk.list_markets({**cheaper(), "status": "halted"})
     assert await desk.stages.reviser.revise() == 0
     assert (await desk.route(route_id))["status"] == "ready"
+
+
+async def test_a_route_follows_every_market_on_its_way(desk: Desk) -> None:
+    ether = book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]])
+    await desk.list_markets(ether, book("kraken:SOL-USD", base="SOL"))
+    route_id = await desk.ready(instrument="ETH-BTC", side="sell", quantity="2")
+    await desk.list_markets(book("kraken:SOL-USD", base="SOL", bids=[["150", "9"]]))
+    assert await desk.stages.reviser.revise() == 0
+    await desk.list_markets({**ether, "bids": [["3000.5", "90"]]})
+    assert await desk.stages.reviser.revise() == 1
+    document = orjson.loads(
+        await desk.value("SELECT document FROM warehouse.solution WHERE route_id = $1 AND revision = 2", route_id)
+    )
+    legs = document["slices"][0]["legs"]
+    assert [(leg["market_id"], leg["step"]) for leg in legs] == [("kraken:ETH-USD", 0), ("kraken:BTC-USD", 1)]
+    assert legs[0]["limit_price"] == "3000.5"
 
 
 async def test_an_ended_route_is_left_alone(desk: Desk) -> None:

@@ -84,7 +84,15 @@ async def test_every_revision_is_confirmed_once(desk: Desk) -> None:
     route_id = await desk.ready()
     (solved,) = await desk.fetch("SELECT * FROM warehouse.solution")
     for replaces in (1, 2):
-        newer = Revision(route_id, replaces, solved["snapshot_id"], solved["document"], solved["timings"], 0.0)
+        newer = Revision(
+            route_id,
+            replaces,
+            solved["snapshot_id"],
+            document=solved["document"],
+            timings=solved["timings"],
+            inputs=solved["inputs"],
+            gap_bps=0.0,
+        )
         async with desk.database.connection() as connection:
             assert await revisions.revise(connection, [newer], relay=False) == 1
     await sweep(desk)

@@ -3,6 +3,7 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
 
 import asyncpg
 import pytest
@@ -48,6 +49,21 @@ async def test_a_worker_works_until_it_is_told_to_stop(desk: Desk) -> None:
     await ended(worker)
     for route_id in routes:
         assert (await desk.trail(route_id))[-1] == (12, "route_update.existence_ok", "ready")
+
+
+async def test_a_schedule_runs_by_itself(desk: Desk) -> None:
+    worker = asyncio.create_task(run_worker(desk.services, desk.stages))
+    route_id = (await desk.request(schedule={"kind": "twap", "horizon_s": 3, "slices": 3})).route_id
+    await desk.until("SELECT revision = 3 FROM lake.route")
+    await ended(worker)
+    times = await desk.fetch(
+        "SELECT document->'slices'->0->>'at' AS at, inputs->>'as_of' AS as_of FROM warehouse.solution ORDER BY revision"
+    )
+    due = [datetime.fromisoformat(row["at"]) for row in times]
+    assert [round((moment - due[0]).total_seconds(), 3) for moment in due] == [0.0, 1.0, 2.0]
+    assert all(moment <= datetime.fromisoformat(row["as_of"]) for moment, row in zip(due, times, strict=True))
+    solved = [step for step in await desk.trail(route_id) if step[1] == "route_update.solution_ok"]
+    assert [status for _, _, status in solved] == ["ready"] * 3
 
 
 async def test_a_worker_of_one_stage_leaves_the_others(desk: Desk) -> None:

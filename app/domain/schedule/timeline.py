@@ -44,6 +44,14 @@ class Timeline:
         """Return when a slice is due; None when the beginning is not known."""
         return None if self.began_at is None else self.began_at + timedelta(seconds=k * self.interval_s)
 
+    @property
+    def next_at(self) -> datetime | None:
+        """The time of the slice after the one due now, or of the horizon's end after the last; None after that."""
+        following = self.at(self.due + 1)
+        if self.interval_s <= 0.0 or self.elapsed_s >= self.slices * self.interval_s:
+            return None
+        return following
+
     def wait_s(self, k: int) -> float:
         """Return how long from now until a slice is due, zero when its time has come."""
         return max(k * self.interval_s - self.elapsed_s, 0.0)

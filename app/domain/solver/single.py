@@ -10,6 +10,7 @@ from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import alternative, excluded_names
 from app.domain.solver.graph import evidence
+from app.domain.solver.graph.beyond import beyond
 from app.domain.solver.graph.network import Network, network_of
 from app.domain.solver.graph.solving import GraphSolving
 from app.domain.solver.pair import Pair, pair_of
@@ -21,6 +22,8 @@ from app.domain.trade import Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
 REPLANS = 8
+NEGLIGIBLE_BPS = 1e-6
+"""A route of the pair alone that is proven this good is not compared with others over the graph."""
 
 
 def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution:
@@ -50,7 +53,10 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
         pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
         network = None if pair.is_everything else _network(problem, pair)
         if network is not None:
-            return GraphSolving(problem, network, direct, should_stop).solve()
+            return (
+                _proven(problem, pair, network, should_stop)
+                or GraphSolving(problem, network, direct, should_stop).solve()
+            )
         try:
             return _Solving(trade, pair, problem, should_stop).solve()
         except Refusal as refusal:
@@ -78,6 +84,20 @@ def _network(problem: Problem, pair: Pair) -> Network | None:
     return None if one_pair and pair.is_quoted else network
 
 
+def _proven(problem: Problem, pair: Pair, network: Network, should_stop: Callable[[], bool]) -> Solution | None:
+    others = beyond(network, problem.trade) if pair.is_quoted else None
+    if others is None:
+        return None
+    try:
+        solving = _Solving(problem.trade, pair, problem, should_stop)
+        solving.arrival = others.arrival
+        solution = solving.solve()
+    except Refusal:
+        return None
+    is_best = solution.certificate.gap_bps <= NEGLIGIBLE_BPS and others.is_worse_than(solving.last_rate)
+    return solution if is_best else None
+
+
 class _Solving:
     def __init__(self, trade: Trade, pair: Pair, problem: Problem, should_stop: Callable[[], bool]) -> None:
         self.trade = trade
@@ -98,6 +118,7 @@ class _Solving:
         self.arrival = self.pair.arrival_price(trade.constraints)
         self.binding: list[str] = []
         self.least_rate = 0.0
+        self.last_rate = 0.0
 
     def solve(self) -> Solution:
         trade = self.trade
@@ -281,6 +302,7 @@ class _Solving:
         complete = self.conceivable and planned.target == self.wanted
         residual = self.wanted - sends if complete and not self.exact_out else ZERO
         limited = self.least_rate if not complete else 0.0
+        self.last_rate = planned.relaxed.rate if complete and planned.relaxed.remaining <= 0.0 else 0.0
         tender = planned.target if not (self.exact_out and complete) else self.wanted
         certificate = certify(
             pair, planned.relaxed, tender, planned.value, self.exact_out, self.planner.bounds.max_legs, limited

@@ -197,3 +197,31 @@ async def latest(
 async def has_any(connection: Connection, instrument: str) -> bool:
     """Say whether any price of an instrument was ever stored."""
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM lake.bar WHERE instrument = $1)", instrument))
+
+
+async def has_bars_before(connection: Connection, instrument: str, moment: datetime) -> bool:
+    """Say whether an instrument's history reaches back beyond a time."""
+    found: bool = await connection.fetchval(
+        "SELECT EXISTS (SELECT FROM lake.bar WHERE instrument = $1 AND start <= $2)", instrument, moment
+    )
+    return found
+
+
+async def volume_by_time_of_day(
+    connection: Connection, instrument: str, *, begin: datetime, end: datetime, part_s: int
+) -> list[tuple[int, float]]:
+    """Read the mean volume of each part of a day (UTC) that has any: (number of the part, volume)."""
+    rows = await connection.fetch(
+        """
+        SELECT part, sum(volume) / count(*) FROM (
+          SELECT floor(extract(epoch FROM start) / 86400)::int AS day,
+                 (extract(epoch FROM start)::bigint % 86400 / $4)::int AS part, sum(volume) AS volume
+          FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3 GROUP BY 1, 2
+        ) days GROUP BY 1 ORDER BY 1
+        """,
+        instrument,
+        begin,
+        end,
+        part_s,
+    )
+    return [(row[0], row[1]) for row in rows]

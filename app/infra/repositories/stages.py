@@ -19,7 +19,7 @@ SAID = "said"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one stage did for one route; `row` holds the columns of its warehouse row."""
+    """What one stage did for one route; `row` holds the columns of its warehouse row, `wakes` who else waits for it."""
 
     claim: Claim
     status: RouteStatus
@@ -27,6 +27,7 @@ class Step:
     data: str
     row: tuple[Any, ...]
     reason: str | None = None
+    wakes: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +65,26 @@ _STORE = {
   ON CONFLICT (route_id) DO UPDATE SET document = excluded.document, compute_ms = excluded.compute_ms
 """,
     Stage.SOLVE: """
-  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
-  SELECT m.id, m.revision, x.snapshot_id, x.document,
+  INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, inputs, timings)
+  SELECT m.id, m.revision, x.snapshot_id, x.document, x.inputs,
          (x.timings::jsonb || jsonb_build_object('total',
            round((extract(epoch FROM clock_timestamp() - m.created_at) * 1000)::numeric, 3)))::json
   FROM moved m JOIN (
-    SELECT * FROM unnest($15::uuid[], $16::json[], $17::json[])
-      WITH ORDINALITY AS t(snapshot_id, document, timings, n)) x ON x.n = m.n
+    SELECT * FROM unnest($15::uuid[], $16::json[], $17::json[], $18::jsonb[])
+      WITH ORDINALITY AS t(snapshot_id, document, timings, inputs, n)) x ON x.n = m.n
   WHERE m.status = 'ready'
 """,
+}
+
+
+# Without a schedule the program has the time it had for its first fill for the others too.
+_HORIZON_S = """CASE
+    WHEN r.trade->'schedule'->>'kind' <> 'immediate' AND (r.trade->'schedule'->>'horizon_s')::float8 > 0
+    THEN (r.trade->'schedule'->>'horizon_s')::float8
+    ELSE greatest((r.trade->>'ttl_s')::float8, (r.trade->'schedule'->>'horizon_s')::float8) END"""
+_ALSO_SET = {Stage.SOLVE: ", next_due_at = w.due_at"}
+_ALSO_READ = {
+    Stage.SOLVE: " JOIN (SELECT * FROM unnest($19::timestamptz[]) WITH ORDINALITY AS t(due_at, n)) w ON w.n = i.n"
 }
 
 
@@ -92,10 +104,8 @@ WITH input AS (
       expires_at = CASE WHEN i.status = 'ready'
         THEN now() + make_interval(secs => (r.trade->>'ttl_s')::float8) ELSE r.expires_at END,
       horizon_ends_at = CASE WHEN i.status = 'ready'
-        THEN now() + make_interval(secs => greatest((r.trade->>'ttl_s')::float8,
-                                                    (r.trade->'schedule'->>'horizon_s')::float8))
-        ELSE r.horizon_ends_at END
-  FROM input i JOIN fenced f ON f.position = i.position
+        THEN now() + make_interval(secs => {_HORIZON_S}) ELSE r.horizon_ends_at END{_ALSO_SET.get(stage, "")}
+  FROM input i JOIN fenced f ON f.position = i.position{_ALSO_READ.get(stage, "")}
   WHERE r.id = i.route_id AND r.status = '{FROM_STATUS[stage]}'
   RETURNING r.id, r.program, r.event_count, r.revision, r.traceparent, r.created_at, i.status, i.data, i.size, i.n
 ), stored AS ({_STORE[stage]}
@@ -153,7 +163,7 @@ async def advance(
         *(list(column) for column in zip(*events, strict=True)),
         list(triggers.keys()),
         list(triggers.values()),
-        [SAID, *sorted(set(triggers.values()) - set(near))],
+        [SAID, *sorted({*triggers.values(), *(step.wakes for step in steps if step.wakes)} - set(near))],
         *(list(column) for column in zip(*(step.row for step in steps), strict=True)),
     )
     return [Moved(row[0], RouteStatus(row[1]), row[2], row[3]) for row in rows]
@@ -168,7 +178,8 @@ SELECT c.*, r.id, r.trade, f.market, f.event_at, f.schema_hash
 FROM claimed c LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id) ON r.id = c.route_id
 """,
     Stage.SOLVE: """
-SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms
+SELECT c.*, r.id, r.trade, r.snapshot_id, f.compute_ms AS features_ms, p.compute_ms AS inference_ms,
+       p.document AS forecast
 FROM claimed c
 LEFT JOIN (lake.route r JOIN warehouse.feature f ON f.route_id = r.id JOIN warehouse.forecast p ON p.route_id = r.id)
   ON r.id = c.route_id

@@ -15,15 +15,15 @@ from app import telemetry
 from app.domain.claim import Claim
 from app.domain.errors import Conflict, Contended, Duplicate, FieldError, Invalid, KeyReused, SolverError, Unavailable
 from app.domain.event import API_SOURCE
-from app.domain.trade import ScheduleKind
 from app.domain.values import Asset, Instrument
 from app.infra.db import Connection, Database
 from app.infra.ids import new_id
 from app.infra.repositories import deliveries, events, routes
 from app.services.documents import timestamp
-from app.services.market_state import MarketState, Snapshot
+from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
+from app.services.snapshots import Snapshot
 
 _MAX_BATCH = 128
 _MAX_WAITING = 10_000
@@ -148,7 +148,7 @@ class Acceptor:
             snapshots: dict[UUID, Snapshot] = {}
             rows: list[routes.NewRoute] = []
             for waiting in fresh:
-                snapshot = self._state.snapshot(Instrument.parse(waiting.request.trade.instrument))
+                snapshot = self._snapshot(waiting.request.trade)
                 snapshots[snapshot.id] = snapshot
                 row = _new_route(waiting, snapshot, now)
                 rows.append(row)
@@ -161,7 +161,7 @@ class Acceptor:
                 rows.sort(key=lambda row: (row.program, row.client_order_id or "", row.idempotency_key or ""))
                 await routes.request(connection, rows, self._consumers)
         for snapshot in snapshots.values():
-            snapshot.is_stored = True
+            snapshot.mark_stored()
         if rows:
             telemetry.route_requested("http", len(rows))
         for waiting, accepted in answers:
@@ -250,13 +250,16 @@ class Acceptor:
             taken = await self._taken_order_ids(connection, [waiting])
             if taken and name is not None:
                 raise duplicate(name, next(iter(taken.values())))
-            snapshot = self._state.snapshot(Instrument.parse(request.trade.instrument))
+            snapshot = self._snapshot(request.trade)
             if not snapshot.is_stored:
                 await routes.store_snapshot(connection, snapshot.to_store())
             row = _new_route(waiting, snapshot, self._clock.now(), route_id=route_id, claim=claim)
             await routes.request(connection, [row], self._consumers)
-        snapshot.is_stored = True
+        snapshot.mark_stored()
         return True
+
+    def _snapshot(self, trade: TradeIn) -> Snapshot:
+        return self._state.snapshot(Instrument.parse(trade.instrument), trade.constraints.max_hops)
 
 
 def check_trade(trade: TradeIn, state: MarketState) -> None:
@@ -267,10 +270,6 @@ def check_trade(trade: TradeIn, state: MarketState) -> None:
             errors.append(
                 FieldError("/instrument", f"{asset} is not traded on any market here; GET /v1/instruments lists those")
             )
-    if ScheduleKind(trade.schedule.kind) is not ScheduleKind.IMMEDIATE:
-        errors.append(
-            FieldError("/schedule/kind", f"{trade.schedule.kind} is not planned by this version; use immediate")
-        )
     if errors:
         raise Invalid("the trade cannot be routed here", tuple(errors))
 
