@@ -11,7 +11,7 @@ from app.domain.values import Asset, Instrument, MarketId, Venue
 
 
 def warm() -> None:
-    """Solve two small trades so that the first real one finds everything loaded. Idempotent."""
+    """Solve small trades of one pair and over a graph, for the first real one to find everything loaded. Idempotent."""
     one = Decimal(1)
     base, quote = Asset("BASE"), Asset("QUOTE")
     book = OrderBook(

@@ -10,48 +10,13 @@ import math
 import numpy as np
 
 from app.domain.solver.compiled import compiled
+from app.domain.solver.graph.elimination import eliminate, substitute
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, DEPTH_IN, DEPTH_OUT, KEPT, LINEAR, POWER, POWERED, RATE, SHAPE
-from app.domain.solver.kinds.segments import evaluate
+from app.domain.solver.kinds.segments import conjugate, evaluate
 
-BLOCKED_SIZE = 48
-"""Systems above this size are worth the call to LAPACK."""
-
-
-@compiled("boolean(float64[:, ::1])")
-def factorise(matrix: Floats) -> bool:
-    """Overwrite the lower triangle with its Cholesky factor; say whether the matrix was positive definite."""
-    n = matrix.shape[0]
-    for j in range(n):
-        total = matrix[j, j]
-        for k in range(j):
-            total -= matrix[j, k] * matrix[j, k]
-        if not total > 0.0:
-            return False
-        pivot = math.sqrt(total)
-        matrix[j, j] = pivot
-        for i in range(j + 1, n):
-            total = matrix[i, j]
-            for k in range(j):
-                total -= matrix[i, k] * matrix[j, k]
-            matrix[i, j] = total / pivot
-    return True
-
-
-@compiled("void(float64[:, ::1], float64[::1])")
-def substitute(factor: Floats, vector: Floats) -> None:
-    """Solve with a Cholesky factor, in place."""
-    n = factor.shape[0]
-    for i in range(n):
-        total = vector[i]
-        for k in range(i):
-            total -= factor[i, k] * vector[k]
-        vector[i] = total / factor[i, i]
-    for i in range(n - 1, -1, -1):
-        vector[i] /= factor[i, i]
-        solved = vector[i]
-        for k in range(i):
-            vector[k] -= factor[i, k] * solved
+BEGINNING = 1e-2
+MOST_FILLED = 0.999
 
 
 @compiled("void(float64[:, ::1], float64[::1], float64[::1], float64[::1], float64[::1])")
@@ -72,9 +37,111 @@ def exchange(segments: Floats, x: Floats, y: Floats, slope: Floats, bend: Floats
             y[e], slope[e], bend[e] = evaluate(segments, e, x[e])
 
 
+@compiled("Tuple((int64[::1], int64[::1], int64[::1]))(int64[::1], int64[::1], int64, int64)")
+def joined(source: Ints, sink: Ints, assets: int, numeraire: int) -> tuple[Ints, Ints, Ints]:
+    """Number the pairs of assets that segments join: each segment's pair (-1 at the numeraire), both assets of each."""
+    count = source.shape[0]
+    begins = np.zeros(assets + 1, np.int64)
+    for e in range(count):
+        begins[min(source[e], sink[e]) + 1] += 1
+    for k in range(assets):
+        begins[k + 1] += begins[k]
+    places = begins[:-1].copy()
+    grouped = np.empty(count, np.int64)
+    for e in range(count):
+        k = min(source[e], sink[e])
+        grouped[places[k]] = e
+        places[k] += 1
+    pair = np.full(count, -1, np.int64)
+    near, far = np.empty(count, np.int64), np.empty(count, np.int64)
+    met, number = np.full(assets, -1, np.int64), np.empty(assets, np.int64)
+    pairs = 0
+    for k in range(assets):
+        for p in range(begins[k], begins[k + 1]):
+            e = grouped[p]
+            other = max(source[e], sink[e])
+            if numeraire in (k, other):
+                continue
+            if met[other] != k:
+                met[other], number[other] = k, pairs
+                near[pairs], far[pairs] = k, other
+                pairs += 1
+            pair[e] = number[other]
+    return pair, near[:pairs].copy(), far[:pairs].copy()
+
+
+@compiled(
+    "void(float64[:, ::1], int64[::1], int64[::1], int64, float64[::1], float64[::1], float64[::1], float64[::1], "
+    "float64[::1])"
+)
+def begin_anywhere(
+    segments: Floats,
+    source: Ints,
+    sink: Ints,
+    numeraire: int,
+    x: Floats,
+    price: Floats,
+    lower: Floats,
+    upper: Floats,
+    spare: Floats,
+) -> None:
+    """Choose multipliers for flows and prices of which nothing is known."""
+    for e in range(segments.shape[0]):
+        slope = evaluate(segments, e, x[e])[1]
+        profit = price[sink[e]] * slope - price[source[e]]
+        lower[e] = BEGINNING / x[e] * 0.1 + max(-profit, 0.0)
+        upper[e] = 0.0
+        if segments[e, CAP] < np.inf:
+            upper[e] = BEGINNING / (segments[e, CAP] - x[e]) * 0.1 + max(profit, 0.0)
+    spare[:] = BEGINNING
+    spare[numeraire] = 0.0
+
+
+@compiled(
+    "void(float64[:, ::1], int64[::1], int64[::1], int64, float64, float64[::1], float64[::1], float64[::1], "
+    "float64[::1], float64[::1])"
+)
+def begin_at(
+    segments: Floats,
+    source: Ints,
+    sink: Ints,
+    numeraire: int,
+    barrier: float,
+    x: Floats,
+    price: Floats,
+    lower: Floats,
+    upper: Floats,
+    spare: Floats,
+) -> None:
+    """Choose the flows and multipliers that belong to prices when every product of the two is `barrier`."""
+    for e in range(segments.shape[0]):
+        paid, earned, cap = price[source[e]], price[sink[e]], segments[e, CAP]
+        if segments[e, SHAPE] == LINEAR and cap < np.inf:
+            lead = (earned * segments[e, RATE] - paid) * cap / barrier
+            share = 2.0 / (2.0 + abs(lead) + math.sqrt(lead * lead + 4.0))
+            x[e] = cap * (share if lead < 0.0 else 1.0 - share)
+            room = cap * (1.0 - share if lead < 0.0 else share)
+            lower[e], upper[e] = barrier / x[e], barrier / room
+            continue
+        amount = min(conjugate(segments, e, paid, earned)[1], cap)
+        _, slope, bend = evaluate(segments, e, amount)
+        # Around the best amount the profit is a parabola; its margin and the barrier's pull balance here.
+        margin = amount * earned * -bend + earned * slope - paid
+        root = math.sqrt(margin * margin + 4.0 * earned * -bend * barrier)
+        flat = 2.0 * barrier / (root - margin) if margin < 0.0 else 0.0
+        x[e] = flat if margin < 0.0 else (margin + root) / (2.0 * earned * -bend)
+        x[e] = min(x[e], cap * MOST_FILLED)
+        lower[e], upper[e] = barrier / x[e], 0.0
+        if cap < np.inf:
+            upper[e] = barrier / (cap - x[e]) + max(earned * slope - paid, 0.0)
+    for k in range(price.shape[0]):
+        spare[k] = barrier / price[k]
+    spare[numeraire] = 0.0
+
+
 @compiled(
     "Tuple((int64, float64, boolean))(float64[:, ::1], int64[::1], int64[::1], float64[::1], int64, float64, int64, "
-    "float64[::1], float64[::1])"
+    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1], float64[::1])"
 )
 def optimise(
     segments: Floats,
@@ -86,37 +153,33 @@ def optimise(
     most_iterations: int,
     x: Floats,
     price: Floats,
+    lower: Floats,
+    upper: Floats,
+    spare: Floats,
+    last_step: Floats,
 ) -> tuple[int, float, bool]:
-    """Find flows `x` and prices, from the flows and prices given; return iterations, relative gap, and convergence.
+    """Improve flows `x`, prices and their multipliers in place; return iterations, relative gap, and convergence.
 
     Amounts are in units in which prices are about one and the tender too. The numeraire's price is one, its net
-    inflow the objective; `supply` is what every other asset starts with (negative: what it must end with).
+    inflow the objective; `supply` is what every other asset starts with (negative: what it must end with). A run that
+    met its limit goes on where it was when it is called again.
     """
     count, assets = segments.shape[0], price.shape[0]
     y, slope, bend = np.empty(count), np.empty(count), np.empty(count)
-    lower, upper = np.empty(count), np.zeros(count)
     inverse, shift = np.empty(count), np.empty(count)
     dx, dlower, dupper = np.zeros(count), np.zeros(count), np.zeros(count)
-    spare, dspare = np.empty(assets), np.zeros(assets)
+    dspare = np.zeros(assets)
     balance, step = np.empty(assets), np.zeros(assets)
-    system = np.empty((assets, assets))
+    diagonal = np.empty(assets)
+    pair, near, far = joined(source, sink, assets, numeraire)
+    conductance = np.empty(near.shape[0])
 
     pairs = count + assets - 1
     for e in range(count):
         if segments[e, CAP] < np.inf:
             pairs += 1
     exchange(segments, x, y, slope, bend)
-    begin = 1e-2
-    for e in range(count):
-        profit = price[sink[e]] * slope[e] - price[source[e]]
-        lower[e] = begin / x[e] * 0.1 + max(-profit, 0.0)
-        if segments[e, CAP] < np.inf:
-            upper[e] = begin / (segments[e, CAP] - x[e]) * 0.1 + max(profit, 0.0)
-    for k in range(assets):
-        spare[k] = begin
-    spare[numeraire] = 0.0
-
-    taken = 1.0
+    taken = last_step[0]
     gap = np.inf
     for iteration in range(most_iterations):
         for k in range(assets):
@@ -145,31 +208,22 @@ def optimise(
             return iteration, gap, True
         mu = complementarity / pairs
 
-        system[:, :] = 0.0
+        diagonal[:] = 0.0
+        conductance[:] = 0.0
         for e in range(count):
             curvature = -price[sink[e]] * bend[e] + lower[e] / x[e]
             if segments[e, CAP] < np.inf:
                 curvature += upper[e] / (segments[e, CAP] - x[e])
             inverse[e] = 1.0 / curvature
-            a, b = source[e], sink[e]
-            weight = inverse[e]
-            system[a, a] += weight
-            system[b, b] += weight * slope[e] * slope[e]
-            if a > b:
-                system[a, b] -= weight * slope[e]
-            else:
-                system[b, a] -= weight * slope[e]
+            diagonal[source[e]] += inverse[e]
+            diagonal[sink[e]] += inverse[e] * slope[e] * slope[e]
+            if pair[e] >= 0:
+                conductance[pair[e]] += inverse[e] * slope[e]
         for k in range(assets):
-            system[k, k] = (system[k, k] + spare[k] / price[k]) * (1.0 + 1e-14) + 1e-300
-        for k in range(assets):
-            system[max(k, numeraire), min(k, numeraire)] = 0.0
-        system[numeraire, numeraire] = 1.0
-        if assets > BLOCKED_SIZE:
-            for k in range(assets):
-                for j in range(k):
-                    system[j, k] = system[k, j]
-            system = np.ascontiguousarray(np.linalg.cholesky(system))
-        elif not factorise(system):
+            diagonal[k] = (diagonal[k] + spare[k] / price[k]) * (1.0 + 1e-14) + 1e-300
+        diagonal[numeraire] = 1.0
+        factor = eliminate(near, far, conductance, near.shape[0], diagonal)
+        if not factor[0]:
             return iteration, gap, False
 
         target = 0.0
@@ -193,7 +247,7 @@ def optimise(
                 step[sink[e]] -= slope[e] * weight
                 step[source[e]] += weight
             step[numeraire] = 0.0
-            substitute(system, step)
+            substitute(factor, step)
             step[numeraire] = 0.0
             keep = 1.0 if phase == 0 else max(0.995, 1.0 - mu)
             primal = dual = 1.0
@@ -247,6 +301,7 @@ def optimise(
             if k != numeraire:
                 price[k] += taken * step[k]
                 spare[k] += taken * dspare[k]
+        last_step[0] = taken
         exchange(segments, x, y, slope, bend)
         if not np.isfinite(taken) or taken < 1e-14:
             return iteration, gap, False

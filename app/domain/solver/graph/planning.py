@@ -10,8 +10,10 @@ from app.domain.solution import Solution
 from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
 from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.relaxation import Relaxation, Relaxed, Survey
+from app.domain.solver.graph.relaxation import Relaxation
+from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
+from app.domain.solver.graph.survey import Survey
 from app.domain.solver.sides import Fill
 from app.domain.trade import Trade
 from app.domain.values import Asset

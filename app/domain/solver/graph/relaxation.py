@@ -5,23 +5,25 @@ of the graph, then bound what every segment left out could earn; those that coul
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from functools import cached_property
 
 import numpy as np
 
 from app.domain.solver.graph.curves import promises, surpluses
-from app.domain.solver.graph.interior import exchange, optimise
+from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.walks import best_path, relax
+from app.domain.solver.graph.selected import Relaxed, Task, solve_on
+from app.domain.solver.graph.survey import Survey, Surveyor
+from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
-from app.domain.solver.kinds.base import CAP, CAP_OUT, DEPTH_IN, DEPTH_OUT, RATE
+from app.domain.solver.kinds.base import LINEAR, SHAPE
 
 TOLERANCE = 2e-9
 ROUGH = 1e-4
 """The tolerance while segments still enter."""
 NEGLIGIBLE = 1e-8
 NEGLIGIBLE_YET = 1e-5
-ITERATIONS = 80
 ROUNDS = 12
 ROUNDS_WITH_CYCLES = 2
 WALK_ROUNDS = 64
@@ -32,42 +34,19 @@ FARTHEST = 40.0
 WIDEST = 2.0
 MOST_WITH_CYCLES = 160
 PROMISING = 1e-7
-PROBES = 12
-STARTING_FLOW = 50.0
 SMALL = 1500
 MOST_LOST = 7.0
 BOUND_WIDENING = 1e-12
-
-
-@dataclass(slots=True)
-class Relaxed:
-    """Flows by direction, prices by asset, and a proven bound on what any route does.
-
-    `sent` goes in; `flow` is what goes in where a tender is given and what comes out where a target is. `bound` is in
-    the asset received (exact-in) or sent (exact-out); `idle_bound` is what the same prices allow for at zero tender.
-    """
-
-    sent: Floats
-    flow: Floats
-    price: Floats
-    bound: float
-    idle_bound: float
-    iterations: int
-    converged: bool
-
-
-@dataclass(slots=True)
-class Survey:
-    """The best single path for an amount, what the amount becomes at each asset, and what each asset takes to get it.
-
-    `path` is empty where no path is wide enough; the survey is then of a smaller amount, scaled up.
-    """
-
-    amount: float
-    exact_out: bool
-    path: Ints
-    reached: Floats
-    needed: Floats
+WIDE, NARROW = 3e-3, 1e-3
+NARROWER, MANY_ASSETS = 2e-4, 200
+"""Large systems are worth more steps before the interior point, which then has less to do."""
+MARGINS = {NARROW: 1e-3, NARROWER: 3e-4}
+BARRIER = 1e-6
+EXACTLY, NEARLY = 1e-7, 1e-3
+DESCENTS = 120
+IDLE_SHARE = 1e-8
+WAYS_BETWEEN_POLLS = 40_000
+NO_SEGMENT: Ints = np.empty(0, np.int64)
 
 
 class Relaxation:
@@ -78,66 +57,40 @@ class Relaxation:
         self.network = network
         self.kept = kept
         self.start, self.end = start, end
-        self.max_hops = max_hops
-        self.has_cycles = not relax(
-            network.sink, network.source, kept, network.log_best, WALK_ROUNDS, np.zeros(len(network.assets))
-        )
+        self._surveyor = Surveyor(network, kept, start, end, max_hops)
+        self._ways: Ints = np.flatnonzero(kept)
         self._segment_kept: Flags = kept[network.direction]
-        best = np.full(len(network.assets), -np.inf)
-        best[start] = 0.0
-        relax(network.source, network.sink, kept, network.log_best, max_hops, best)
-        self._log_rate = float(best[end])
+        self._worth = np.full(len(network.assets), -np.inf)
+        self._worth[end] = 0.0
+        self.has_cycles = not relax(network.sink, network.source, kept, network.log_best, WALK_ROUNDS, self._worth)
+        self._log_rate = float(self._worth[start])
+
+    @cached_property
+    def _costs(self) -> Floats:
+        network = self.network
+        became = np.full(len(network.assets), -np.inf)
+        became[self.start] = 0.0
+        relax(network.source, network.sink, self.kept, network.log_best, WALK_ROUNDS, became)
+        return -became
 
     def survey(self, amount: float, exact_out: bool, max_legs: int) -> Survey | None:
         """Find the best single path for an amount, or else for the largest part of it that some path carries."""
-        try:
-            return self._surveyed(amount, exact_out, max_legs)
-        except ZeroDivisionError:
-            # Depths so far apart that a float underflows: there is no telling what a path carries.
-            return None
-
-    def _surveyed(self, amount: float, exact_out: bool, max_legs: int) -> Survey | None:
-        share = 1.0
-        for probe in range(PROBES):
-            path, near = self._walk(amount * share, exact_out, max_legs)
-            if len(path):
-                other, far = (self.start, self.end) if exact_out else (self.end, self.start)
-                _, opposite = self._walk(float(near[other]), not exact_out, max_legs)
-                opposite[far] = amount * share
-                reached, needed = (opposite, near) if exact_out else (near, opposite)
-                whole = path if probe == 0 else path[:0]
-                return self._extended(Survey(amount, exact_out, whole, reached / share, needed / share))
-            share /= 4.0
-        return None
-
-    def _walk(self, amount: float, exact_out: bool, max_legs: int) -> tuple[Ints, Floats]:
-        network = self.network
-        return best_path(
-            network.segments, network.first, network.source, network.sink, self.kept, network.market,
-            self.start, self.end, len(network.assets), amount, min(self.max_hops, max_legs), exact_out,
-        )  # fmt: skip
-
-    def _extended(self, survey: Survey) -> Survey:
-        # Where no single path carries the whole amount, small amounts still tell what an asset is worth.
-        network = self.network
-        with np.errstate(all="ignore"):
-            reached, needed = np.log(survey.reached), -np.log(survey.needed)
-            thin = self.kept & ~np.isfinite(reached[network.sink])
-            relax(network.source, network.sink, thin, network.log_best, self.max_hops, reached)
-            thin = self.kept & ~np.isfinite(needed[network.source])
-            relax(network.sink, network.source, thin, network.log_best, self.max_hops, needed)
-            survey.reached, survey.needed = np.exp(reached), np.exp(-needed)
-        return survey
+        survey = self._surveyor.survey(amount, exact_out, max_legs)
+        return self._surveyor.complete(survey) if survey is not None and self.has_cycles else survey
 
     def solve(self, survey: Survey, should_stop: Callable[[], bool], only: Flags | None = None) -> Relaxed | None:
         """Optimise for an amount. With `only` the flows keep to some directions and nothing is proven."""
         with np.errstate(all="ignore"):
             if only is not None:
-                return self._solve_on(np.flatnonzero(only[self.network.direction] & self._segment_kept), survey)
-            try:
-                return self._grow(survey, should_stop)
-            except ZeroDivisionError:
-                return None
+                chosen = np.flatnonzero(only[self.network.direction] & self._segment_kept)
+                return self._solve_on(chosen, survey, TOLERANCE, should_stop)
+            # Where a float underflows or overflows, the other way may still find an answer.
+            for way in (self._grow,) if self.has_cycles else (self._settle, self._grow):
+                with suppress(ZeroDivisionError, np.linalg.LinAlgError):
+                    found = way(survey, should_stop)
+                    if found is not None:
+                        return found
+            return None
 
     def at_survey(self, survey: Survey) -> Relaxed:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""
@@ -166,12 +119,13 @@ class Relaxation:
         return WIDEST * float(np.exp(min(max(lost, 0.0), MOST_LOST)))
 
     def _grow(self, survey: Survey, should_stop: Callable[[], bool]) -> Relaxed | None:
+        survey = self._surveyor.complete(survey)
         spread = STARTING_SPREAD
         chosen = self._promising(survey, spread)
         best: Relaxed | None = None
         rough = int(self._segment_kept.sum()) > SMALL
         for _ in range(ROUNDS_WITH_CYCLES if self.has_cycles else ROUNDS):
-            relaxed = self._solve_on(np.flatnonzero(chosen), survey, ROUGH if rough else TOLERANCE)
+            relaxed = self._solve_on(np.flatnonzero(chosen), survey, ROUGH if rough else TOLERANCE, should_stop)
             left_out = None
             if relaxed is not None:
                 try:
@@ -213,52 +167,98 @@ class Relaxation:
             chosen[network.first[e] : network.first[e + 1]] |= promise[network.first[e] : network.first[e + 1]] > 0.0
         return chosen
 
-    def _solve_on(self, chosen: Ints, survey: Survey, tolerance: float = TOLERANCE) -> Relaxed | None:
+    def _solve_on(
+        self, chosen: Ints, survey: Survey, tolerance: float, should_stop: Callable[[], bool]
+    ) -> Relaxed | None:
+        task = Task(self.start, self.end, survey.exact_out, self._value(survey), self._widest(survey))
+        return solve_on(self.network, task, chosen, NO_SEGMENT, tolerance, 0.0, should_stop)
+
+    def _settle(self, survey: Survey, should_stop: Callable[[], bool]) -> Relaxed | None:
         network, exact_out = self.network, survey.exact_out
-        if not len(chosen):
+        near = self.end if exact_out else self.start
+        reference = self._costs if exact_out else self._worth
+        shift = np.zeros(len(reference))
+        sent, received = np.zeros(len(self._ways)), np.zeros(len(self._ways))
+        widest = self._widest(survey)
+        narrow = NARROW if len(network.assets) <= MANY_ASSETS else NARROWER
+        width, iterations, converged = WIDE, 0, False
+        curved_only = not (network.segments[:, SHAPE] == LINEAR).any()
+        between_polls = max(WAYS_BETWEEN_POLLS // len(self._ways), 2)
+        stopped = False
+        while not converged and iterations < DESCENTS and not stopped:
+            done, _missing, width, converged = descend(
+                network.segments, network.log_rate, network.first, network.source, network.sink, self._ways, reference,
+                self.start, self.end, survey.amount, exact_out, widest, width, narrow,
+                EXACTLY if curved_only else NEARLY, between_polls, shift, sent, received,
+            )  # fmt: skip
+            iterations += done
+            if done < between_polls and not converged:
+                return None
+            stopped = should_stop()
+        log_price = reference + shift
+        log_price -= log_price[near] + np.log(survey.amount)
+        if not np.isfinite(log_price[[self.start, self.end]]).all():
             return None
-        nodes, compact = np.unique(
-            np.concatenate((network.segment_source[chosen], network.segment_sink[chosen])), return_inverse=True
-        )
-        compact = compact.astype(np.int64)
-        source, sink = compact[: len(chosen)].copy(), compact[len(chosen) :].copy()
-        start, end = int(np.searchsorted(nodes, self.start)), int(np.searchsorted(nodes, self.end))
-        if start >= len(nodes) or end >= len(nodes) or nodes[start] != self.start or nodes[end] != self.end:
-            return None
-        value = self._value(survey)[nodes]
-        if not (value > 0.0).all():
-            return None
-        segments = network.segments[chosen]
-        given, taken = value[source], value[sink]
-        segments[:, RATE] *= taken / given
-        segments[:, CAP] *= given
-        segments[:, DEPTH_IN] *= given
-        segments[:, CAP_OUT] *= taken
-        segments[:, DEPTH_OUT] *= taken
-        # Nothing but a cycle sends more through one segment than the whole trade is worth.
-        np.minimum(segments[:, CAP], self._widest(survey), out=segments[:, CAP])
-        x = np.minimum(0.5 * segments[:, CAP], min(STARTING_FLOW / len(chosen), 1.0))
-        price = np.ones(len(nodes))
-        supply = np.zeros(len(nodes))
-        supply[end if exact_out else start] = -1.0 if exact_out else 1.0
-        try:
-            iterations, _gap, converged = optimise(
-                segments, source, sink, supply, start if exact_out else end, tolerance, ITERATIONS, x, price
+        task = Task(self.start, self.end, exact_out, np.exp(log_price), widest)
+        if curved_only or stopped or not converged:
+            flows = np.zeros(len(network.directions)), np.zeros(len(network.directions))
+            flows[0][self._ways], flows[1][self._ways] = sent, received
+            relaxed = Relaxed(
+                flows[0], flows[1] if exact_out else flows[0], task.value, 0.0, 0.0, iterations, converged
             )
-        except ZeroDivisionError:
-            # What the markets do not hold drives some price beyond any number.
-            return None
-        if not (np.isfinite(x).all() and np.isfinite(price).all() and (price > 0.0).all()):
-            return None
-        sent: Floats = np.bincount(network.direction[chosen], x / given, len(network.directions)).astype(np.float64)
-        flow = sent
-        if exact_out:
-            y = np.empty(len(x))
-            exchange(segments, x, y, np.empty(len(x)), np.empty(len(x)))
-            flow = np.bincount(network.direction[chosen], y / taken, len(network.directions)).astype(np.float64)
-        full_price = np.zeros(len(network.assets))
-        full_price[nodes] = price * value
-        return Relaxed(sent, flow, full_price, 0.0, 0.0, iterations, converged)
+            self._forget_idle(relaxed)
+            self._bound(relaxed, survey, self._segment_kept)
+            return relaxed
+        best: Relaxed | None = None
+        margin = MARGINS[narrow]
+        roles = self._roles(task, margin)
+        for _ in range(ROUNDS):
+            found = solve_on(
+                network,
+                task,
+                np.flatnonzero(roles == OPEN),
+                np.flatnonzero(roles == FULL),
+                TOLERANCE,
+                BARRIER,
+                should_stop,
+            )
+            if found is None:
+                return best
+            relaxed = found
+            self._forget_idle(relaxed)
+            left_out = self._bound(relaxed, survey, roles != IDLE)
+            if best is None or (relaxed.bound > best.bound if exact_out else relaxed.bound < best.bound):
+                best = relaxed
+            gain = (
+                np.log(relaxed.price[network.segment_sink] / relaxed.price[network.segment_source]) + network.log_rate
+            )
+            emptying = (roles == FULL) & (gain < 0.0)
+            if (left_out is None and not emptying.any()) or should_stop():
+                break
+            # Where what was fixed did not fit, prices broke away: begin again with more of it open.
+            margin *= 4.0
+            wider = self._roles(task, margin)
+            roles[emptying] = OPEN
+            if left_out is not None:
+                roles[left_out & (roles == IDLE)] = OPEN
+            roles[wider == OPEN] = OPEN
+        return best
+
+    def _forget_idle(self, relaxed: Relaxed) -> None:
+        # Where next to nothing leaves an asset, its price is as good as arbitrary.
+        network = self.network
+        leaving = np.bincount(network.source, relaxed.sent * relaxed.price[network.source], len(network.assets))
+        worth = leaving[self.start]
+        idle = leaving < IDLE_SHARE * worth
+        idle[[self.start, self.end]] = False
+        relaxed.price[idle] = 0.0
+
+    def _roles(self, task: Task, margin: float) -> Roles:
+        network = self.network
+        return sort_out(
+            network.segments, network.log_rate, network.first, network.source, network.sink, self._ways,
+            np.log(task.value), task.widest / task.value, margin,
+        )  # fmt: skip
 
     def _bound(self, relaxed: Relaxed, survey: Survey, chosen: Flags, negligible: float = NEGLIGIBLE) -> Flags | None:
         network = self.network

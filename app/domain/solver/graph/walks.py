@@ -6,6 +6,7 @@ import numpy.typing as npt
 from app.domain.solver.compiled import compiled
 from app.domain.solver.graph.curves import amount_in, amount_out
 from app.domain.solver.kernels import Floats, Ints
+from app.domain.solver.kinds.base import RATE
 
 Flags = npt.NDArray[np.bool_]
 
@@ -101,10 +102,16 @@ def best_path(
                 continue
             there = source[e] if exact_out else sink[e]
             held = reached[hop, here]
+            # At its best rate the edge gets so far; most need no closer look.
+            rate = segments[first[e], RATE]
             if exact_out:
+                if held >= rate * min(reached[hop + 1, there], best[there]):
+                    continue
                 value = amount_in(segments, first[e], first[e + 1], held)
                 better = value < min(reached[hop + 1, there], best[there])
             else:
+                if held * rate <= max(reached[hop + 1, there], best[there]):
+                    continue
                 value = amount_out(segments, first[e], first[e + 1], held)
                 better = value > max(reached[hop + 1, there], best[there])
             if better and not revisits(source, sink, here, there, came, hop, market, e):
