@@ -14,6 +14,9 @@ from app.domain.trade import ScheduleKind
 QUIETEST = 0.01
 """The least relative volume that impact is divided by."""
 
+HASTIEST = 1e14
+"""The most that risk may outweigh impact."""
+
 TIE_BREAK = 1e-9
 """Impact assumed where none was measured, as a share of the order's worth: slices that cost nothing are even."""
 
@@ -64,12 +67,10 @@ class Market:
     def best(self, total: float, risk_aversion: float, most: FloatArray) -> FloatArray:
         """Return each slice's share that minimises expected cost plus risk aversion times variance."""
         floor = TIE_BREAK * self.price / total
-        return optimise(
-            np.maximum(self._steepness(), floor) * (total * total),
-            self.drift * total * self.wait_s,
-            risk_aversion * self.variance * total * total * self.gaps_s,
-            most / total,
-        )
+        quadratic = np.maximum(self._steepness(), floor) * (total * total)
+        # All is done at once long before this; beyond it numbers overflow.
+        risk = min(risk_aversion * self.variance * total * total, HASTIEST * float(quadratic.max())) * self.gaps_s
+        return optimise(quadratic, self.drift * total * self.wait_s, risk, most / total)
 
     def natural_risk_aversion(self, total: float) -> float:
         """Return the risk aversion at which risk and impact weigh about the same over the horizon."""
@@ -77,7 +78,7 @@ class Market:
         slices = len(self.wait_s)
         risk = self.variance * total * total * horizon_s
         impact = max(self.impact.quadratic, TIE_BREAK * self.price / total) * total * total / slices
-        return impact / risk if risk > 0.0 else 1.0 / (self.price * total)
+        return min(impact / risk if risk > impact * 1e-250 else 1.0 / (self.price * total), 1e250)
 
 
 def even(weights: FloatArray, most: FloatArray) -> FloatArray:
@@ -139,7 +140,12 @@ def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Deci
             upto = total * (k + 1) / len(parts) if complete else total * Decimal(share) * (k + 1)
         else:
             upto = total * Decimal(min(passed, 1.0))
-        amount = upto - done if complete and k >= last else min((upto / grid).to_integral_value() * grid, total) - done
+        if not complete or k < last:
+            upto = min((upto / grid).to_integral_value() * grid, total)
+        if share and not k:
+            # What is due now is not put off because it is finer than the grid.
+            upto = max(upto, min(grid, total))
+        amount = upto - done
         if most is not None:
             amount = min(amount, most[k])
         amount = max(amount, Decimal(0))

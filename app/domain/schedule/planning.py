@@ -1,5 +1,6 @@
 """What each slice of a trade does: by its kind, its limits, and what was done before."""
 
+import math
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -73,13 +74,14 @@ class Planning:
 
     def market(self, time: Timeline) -> Market:
         """Return what the slices left are expected to cost."""
-        price, outlook = self.price, self.outlook
-        towards = 1.0 if self.trade.side is Side.BUY else -1.0
+        price, sigma, drift = self.price, self.outlook.sigma, self.outlook.drift_bps_per_s / 1e4
+        if not (math.isfinite(sigma) and math.isfinite(drift)):
+            raise ValueError("volatility and drift must be finite")
         return Market(
             self.impact,
             price,
-            towards * outlook.drift_bps_per_s / 1e4 * price,
-            (outlook.sigma * price) ** 2,
+            drift * price if self.trade.side is Side.BUY else -drift * price,
+            (sigma * price) ** 2,
             np.array([time.wait_s(k) for k in time.left]),
             self.relative[time.due :],
         )

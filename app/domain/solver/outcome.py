@@ -19,6 +19,9 @@ from app.domain.values import Amount, Asset
 FRONTIER = (0.0, 0.1, 1.0, 10.0, 100.0)
 """Risk aversions of the frontier, relative to the trade's own or, where it has none, to one that fits the order."""
 
+MOST_AVERSION = 1e50
+"""Beyond this nothing but risk counts, and products with it overflow."""
+
 STATED_DIGITS = 12
 
 
@@ -116,7 +119,7 @@ def _residuals(trade: Trade, parts: Sequence[Part], left: Decimal) -> dict[Asset
 
 def _frontier(trade: Trade, planning: Planning, worth: Worth) -> tuple[FrontierPoint, ...]:
     market, total = planning.market(planning.time), float(worth.amounts.sum())
-    scale = trade.schedule.risk_aversion or market.natural_risk_aversion(total)
+    scale = min(trade.schedule.risk_aversion, MOST_AVERSION) or market.natural_risk_aversion(total)
     most = planning.most(planning.time.due)
     # What routes cost beyond the fitted impact is the same wherever on the frontier.
     beyond = float(worth.expected_cost) - market.cost(worth.amounts)
@@ -141,14 +144,15 @@ def _alternatives(
     if trade.schedule.kind is not ScheduleKind.TWAP:
         ways = {"twap": evenly(planning, quantity), **ways}
     price = planning.price * float(worth.amounts.sum())
-    aversion = trade.schedule.risk_aversion
+    aversion = min(trade.schedule.risk_aversion, MOST_AVERSION)
     found: list[Alternative] = []
     for name, slices in ways.items():
         walked = router.attempt(slices)
         if walked is None or sum((part.quantity for part in walked[0]), ZERO) + walked[1] < quantity:
             continue
         tally = router.tally(walked[0])
-        dearer = valued(planning, walked[0], tally).objective(aversion) - worth.objective(aversion)
+        other = valued(planning, walked[0], tally)
+        dearer = float(other.expected_cost - worth.expected_cost) + aversion * (other.variance - worth.variance)
         amount = Amount(trade.gives, tally.sends) if trade.is_exact_out else Amount(trade.takes, tally.receives)
         saving_bps = max(dearer / price * 1e4, 0.0) if price else 0.0
         found.append(Alternative(name, amount, not trade.is_exact_out, saving_bps))

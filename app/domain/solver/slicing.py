@@ -1,5 +1,6 @@
 """Slices of a scheduled trade, each routed in space as a trade of its own."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -12,7 +13,7 @@ from app.domain.solver.problem import Problem
 from app.domain.trade import Schedule, Side
 from app.domain.values import DEFAULT_DECIMALS
 
-MOST_ROUTES = 512
+MOST_ROUTES = 256
 """Different quantities routed in space for one schedule; slices beyond are counted by their like."""
 
 CARRIED = Decimal("1e-9")
@@ -139,7 +140,7 @@ class SliceRouter:
 
     def attempt(self, slices: Sequence[tuple[int, Decimal]]) -> tuple[list[Part], Decimal] | None:
         """Walk slices if there is time and the markets take them."""
-        if not slices or not self.can_route(slices[0][1]):
+        if not slices or self.should_stop():
             return None
         try:
             return self.walk(slices)
@@ -178,7 +179,7 @@ class SliceRouter:
 
     def tally(self, parts: Sequence[Part]) -> Tally:
         """Sum slices; one without a route is counted at the rates of the routed one nearest in size."""
-        routed = [(part.quantity, part.solution) for part in parts if part.solution is not None]
+        like = _Likes(parts)
         buys, exact_out = self.trade.side is Side.BUY, self.trade.is_exact_out
         sends = receives = fees = fixed = impact = ZERO
         base: list[Decimal] = []
@@ -189,7 +190,7 @@ class SliceRouter:
                 sent, received = solved.sends.amount, solved.receives.amount
                 fee, aside = solved.costs.fees, solved.costs.fixed
             else:
-                size, solved = min(routed, key=lambda each: abs(each[0] - part.quantity))
+                size, solved = like.nearest(part.quantity)
                 share = STATED.divide(part.quantity, size)
                 sent = part.quantity if not exact_out else ceil_to(solved.sends.amount * share, self._given)
                 received = part.quantity if exact_out else floor_to(solved.receives.amount * share, self._taken)
@@ -212,6 +213,18 @@ class SliceRouter:
                 if cost is not None and cost.asset == self.trade.gives:
                     needed += cost.amount
         return needed
+
+
+class _Likes:
+    def __init__(self, parts: Sequence[Part]) -> None:
+        routed = {part.quantity: part.solution for part in parts if part.solution is not None}
+        self._sizes = sorted(routed)
+        self._routed = routed
+
+    def nearest(self, quantity: Decimal) -> tuple[Decimal, Solution]:
+        above = bisect_left(self._sizes, quantity)
+        size = min(self._sizes[max(above - 1, 0) : above + 1], key=lambda each: abs(each - quantity))
+        return size, self._routed[size]
 
 
 def stated_nearest(refusal: Infeasible) -> Decimal | None:
