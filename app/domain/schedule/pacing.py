@@ -54,9 +54,12 @@ class Market:
             + self.drift * (self.wait_s * amounts).sum()
         )
 
-    def volume_effect(self, amounts: FloatArray, costs: FloatArray) -> float:
-        """Return how much more than on markets as they are now slices cost for the volume expected at their times."""
-        beyond = costs - self.impact.linear * amounts
+    def volume_effect(self, amounts: FloatArray, costs: FloatArray, spread: float) -> float:
+        """Return how much more than on markets as they are now slices cost for the volume expected at their times.
+
+        What a base costs however little is traded, the `spread`, does not depend on volume.
+        """
+        beyond = costs - spread * amounts
         return float((beyond * (1.0 / np.maximum(self.relative, QUIETEST) - 1.0)).sum())
 
     def variance_of(self, amounts: FloatArray) -> float:

@@ -40,6 +40,7 @@ class Planning:
         self.price = float(arrival)
         self.base_per_unit = 1.0 if trade.quantity_asset == trade.instrument.base else 1.0 / self.price
         self.impact = Impact(0.0, 0.0)
+        self.spread = 0.0
         self.is_measured = False
         self.ceiling: Decimal | None = None
         self.relative = relative_volumes(outlook, time.slices)

@@ -44,7 +44,9 @@ def valued(planning: Planning, parts: Sequence[Part], tally: Tally) -> Worth:
     amounts, losses = np.zeros(len(planning.time.left)), np.zeros(len(planning.time.left))
     for part, base, lost in zip(parts, tally.base, tally.lost, strict=True):
         amounts[part.k - due], losses[part.k - due] = float(base), float(lost)
-    expected = market.drift * float((market.wait_s * amounts).sum()) + market.volume_effect(amounts, losses)
+    expected = market.drift * float((market.wait_s * amounts).sum()) + market.volume_effect(
+        amounts, losses, planning.spread
+    )
     costs = tally.costs
     return Worth(costs.fees + costs.impact + costs.fixed + _short(expected), market.variance_of(amounts), amounts)
 

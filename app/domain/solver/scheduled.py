@@ -118,6 +118,8 @@ class _Scheduling:
         for multiple in FITTED_SIZES:
             if not self.fitted or not self.should_stop():
                 self._fit(min((floor_to(self.even, grid) or self.remaining) * multiple, self.remaining))
+        # What sizes a plan goes on to fit must not change what plans are measured by.
+        self.planning.spread = self.planning.impact.linear
         paced = self._plan(self.trade.quantity)
         parts, left = self._funded(*self._no_worse_than_even(paced, *self._routed(paced)))
         return state(self.trade, self.planning, self.router, parts, left, self.binding)

@@ -28,7 +28,7 @@ DEEP = pool("deep", "1000", "100000")
 CALM = Outlook(sigma=1e-5)
 
 thorough = settings(
-    max_examples=60,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
@@ -494,3 +494,30 @@ def test_the_same_problem_has_the_same_solution() -> None:
     wanted = scheduled(trade("buy", "10"), "is", 20, risk_aversion=0.1)
     outlook = Outlook(sigma=1e-4, volume_per_s=0.05, profile=(1.0, 2.0, 1.0))
     assert plan(wanted, outlook=outlook) == plan(wanted, outlook=outlook)
+
+
+def test_haste_gives_way_to_a_price_bound() -> None:
+    steep = book("steep", bids=[("99", "1")], asks=[("101", "3"), ("110", "10")])
+    wanted = scheduled(trade("buy", "10", limit_price="101"), "is", 5, risk_aversion=100.0)
+    solution = plan(wanted, [steep], Outlook(sigma=1e-3))
+    assert max(quantities(solution)) <= 3
+    assert quantities(solution)[0] >= 2
+    assert sum(quantities(solution)) == 10
+
+
+def test_what_does_not_divide_into_the_slices_begins_at_once() -> None:
+    solution = plan(scheduled(trade("buy", "3"), "twap", 10), decimals={BTC: 0, USD: 2})
+    assert quantities(solution) == [Decimal(1)] * 3
+    assert not solution.slices[0].indicative
+
+
+def test_fixed_costs_are_paid_for_every_slice() -> None:
+    market = book("a", bids=[("99", "50")], asks=[("101", "50")], fixed=("USD", "2"))
+    solution = plan(scheduled(trade("buy", "10"), "twap"), [market])
+    assert solution.costs.fixed == 8
+    assert solution.schedule.expected_cost == solution.costs.fees + solution.costs.impact + 8
+    tight = scheduled(trade("buy", "10", balances={USD: "1018"}), "twap")
+    assert plan(tight, [market]).sends.amount == 1010
+    with pytest.raises(Infeasible) as caught:
+        plan(scheduled(trade("buy", "10", balances={USD: "1017"}), "twap"), [market])
+    assert (caught.value.constraint, caught.value.nearest) == ("balances", "1018")
