@@ -1,5 +1,6 @@
 """Which markets belong together for a trade, and their state at one moment."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,6 +48,7 @@ class Snapshot:
     is_stored: bool = False
     prepared: tuple[PreparedMarket, ...] = ()
     _markets_text: str | None = field(default=None, init=False, repr=False)
+    _digest: str | None = field(default=None, init=False, repr=False)
 
     @property
     def markets_text(self) -> str:
@@ -55,6 +57,13 @@ class Snapshot:
             names = [[live.market.market_id, live.revision] for live in self.markets]
             self._markets_text = orjson.dumps(names).decode()
         return self._markets_text
+
+    @property
+    def digest(self) -> str:
+        """Tell snapshots of other market revisions apart."""
+        if self._digest is None:
+            self._digest = hashlib.md5(self.markets_text.encode(), usedforsecurity=False).hexdigest()
+        return self._digest
 
     def to_store(self) -> NewSnapshot:
         """Write it as rows, without the market revisions that are stored."""
