@@ -64,7 +64,7 @@ class MarketState:
             else:
                 market = read_market(change.document)
                 live = LiveMarket(market, change.revision, change.document, prepare(market))
-                self._areas.put(live, self._markets.get(change.name))
+                self._areas.put(live)
                 self._markets[change.name] = live
             self._revision = max(self._revision, change.revision)
 

@@ -34,7 +34,8 @@ from app.services.solving import deadline, next_due_at
 MARKETS = "markets"
 _SETTLING_S = 30.0
 """A route requested before a change may become ready this long after it."""
-_DUE_AT_ONCE = 50
+_AT_ONCE = 50
+_ROUND_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,16 @@ class _Task:
     route: LiveRoute
     snapshot: Snapshot
     is_due: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    at: float
+    snapshot_id: UUID | None
+    outlook: Outlook | None
+
+
+_NEVER = _Look(0.0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +88,8 @@ class Reviser:
         self._clock = clock
         self._pipeline = pipeline
         self._relay = relay
-        self._market_lists: dict[UUID, str] = {}
-        self._looked_at: dict[UUID, tuple[UUID, Outlook | None]] = {}
+        self._digests: dict[UUID, str] = {}
+        self._looked_at: dict[UUID, _Look] = {}
         self._revision = -1
         self._settled_at = 0.0
         self._due_at: float | None = None
@@ -98,11 +109,15 @@ class Reviser:
             self._revision = self._state.revision
             self._settled_at = time.monotonic() + _SETTLING_S
         async with self._database.connection() as connection:
-            due = await revisions.due(connection, limit=_DUE_AT_ONCE)
-            tasks = [_Task(route, self._snapshot(route), is_due=True) for route in due]
+            due = await revisions.due(connection, limit=_AT_ONCE)
+        count = await self._revise([_Task(route, self._snapshot(route), is_due=True) for route in due])
         if self._due_at is not None or time.monotonic() <= self._settled_at:
-            tasks += await self._moved({route.id for route in due})
-        count = await self._revise(tasks) if tasks else 0
+            tasks = await self._moved({route.id for route in due})
+            # What is due must not wait for all that moved: the rest is left to the next round.
+            ends_at = time.monotonic() + _ROUND_S
+            while tasks and time.monotonic() < ends_at:
+                count += await self._revise(tasks[:_AT_ONCE])
+                tasks = tasks[_AT_ONCE:]
         async with self._database.connection() as connection:
             wait_s = await revisions.next_due_s(connection)
         self._due_at = None if wait_s is None else time.monotonic() + wait_s
@@ -114,11 +129,11 @@ class Reviser:
     async def _moved(self, besides: set[UUID]) -> list[_Task]:
         async with self._database.connection() as connection:
             live = await revisions.live(connection, idle_s=self._pipeline.revise_s, limit=self._pipeline.revised_routes)
-            unknown = {route.snapshot_id for route in live} - self._market_lists.keys()
+            unknown = {route.snapshot_id for route in live} - self._digests.keys()
             if unknown:
-                self._market_lists.update(await revisions.market_lists(connection, list(unknown)))
+                self._digests.update(await revisions.market_digests(connection, list(unknown)))
         in_use = {route.snapshot_id for route in live}
-        self._market_lists = {name: text for name, text in self._market_lists.items() if name in in_use}
+        self._digests = {name: digest for name, digest in self._digests.items() if name in in_use}
         living = {route.id for route in live}
         self._looked_at = {name: seen for name, seen in self._looked_at.items() if name in living}
         tasks = []
@@ -126,10 +141,11 @@ class Reviser:
             if route.id in besides:
                 continue
             snapshot = self._snapshot(route)
-            seen_snapshot, seen_outlook = self._looked_at.get(route.id, (route.snapshot_id, None))
-            has_moved = self._market_lists.get(route.snapshot_id) != snapshot.markets_text
-            if (has_moved and seen_snapshot != snapshot.id) or await self._has_turned(route, snapshot, seen_outlook):
+            look = self._looked_at.get(route.id, _NEVER)
+            has_moved = self._digests.get(route.snapshot_id) != snapshot.digest
+            if (has_moved and look.snapshot_id != snapshot.id) or await self._has_turned(route, snapshot, look.outlook):
                 tasks.append(_Task(route, snapshot, is_due=False))
+        tasks.sort(key=lambda task: self._looked_at.get(task.route.id, _NEVER).at)
         return tasks
 
     async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, seen: Outlook | None) -> bool:
@@ -140,11 +156,13 @@ class Reviser:
         return has_turned(used, outlook_of(expected.market, used.profile))
 
     async def _revise(self, tasks: Sequence[_Task]) -> int:
+        if not tasks:
+            return 0
         async with self._database.connection() as connection:
             known = await revisions.solved(connection, [task.route for task in tasks])
         posed = [await self._pose(task, known[task.route.id]) for task in tasks if task.route.id in known]
         for task, problem, _, _ in posed:
-            self._looked_at[task.route.id] = (task.snapshot.id, problem.outlook)
+            self._looked_at[task.route.id] = _Look(time.monotonic(), task.snapshot.id, problem.outlook)
         answers = await asyncio.to_thread(lambda: [self._solve(*each) for each in posed])
         made = [(answer.revision, answer.task) for answer in answers if answer.revision is not None]
         unchanged = [

@@ -1,6 +1,7 @@
 """Which markets belong together for a trade, and their state at one moment."""
 
-from collections.abc import Iterator, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -47,6 +48,7 @@ class Snapshot:
     is_stored: bool = False
     prepared: tuple[PreparedMarket, ...] = ()
     _markets_text: str | None = field(default=None, init=False, repr=False)
+    _digest: str | None = field(default=None, init=False, repr=False)
 
     @property
     def markets_text(self) -> str:
@@ -55,6 +57,13 @@ class Snapshot:
             names = [[live.market.market_id, live.revision] for live in self.markets]
             self._markets_text = orjson.dumps(names).decode()
         return self._markets_text
+
+    @property
+    def digest(self) -> str:
+        """Tell snapshots of other market revisions apart."""
+        if self._digest is None:
+            self._digest = hashlib.md5(self.markets_text.encode(), usedforsecurity=False).hexdigest()
+        return self._digest
 
     def to_store(self) -> NewSnapshot:
         """Write it as rows, without the market revisions that are stored."""
@@ -78,6 +87,8 @@ class Snapshot:
 @dataclass(slots=True, eq=False)
 class _Area:
     pairs: frozenset[Pair]
+    members: list[str] | None = None
+    decimals: dict[Asset, int] = field(default_factory=dict)
     snapshot: Snapshot | None = None
 
 
@@ -86,7 +97,8 @@ class Areas:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._markets: dict[Pair, dict[str, LiveMarket]] = {}
+        self._live: dict[str, LiveMarket] = {}
+        self._markets: dict[Pair, set[str]] = {}
         self._neighbours: dict[Asset, set[Asset]] = {}
         self._decimals: dict[Asset, int] = {}
         self._arrangement = 0
@@ -107,29 +119,35 @@ class Areas:
         """Note how finely an asset divides."""
         self._decimals[asset] = decimals
         for area in self._areas.values():
-            if area.snapshot is not None and asset in _assets_named(area.snapshot.markets):
-                area.snapshot = None
+            if area.members is not None and asset in self._assets_named(area.members):
+                area.members = area.snapshot = None
 
-    def put(self, live: LiveMarket, previous: LiveMarket | None) -> None:
-        """Take in a market's new state in the place of the one before."""
+    def put(self, live: LiveMarket) -> None:
+        """Take in a market's state in the place of the one before."""
         market_id = live.market.market_id
+        previous = self._live.get(market_id)
+        self._live[market_id] = live
         pairs = pairs_of(live.market.assets)
-        if previous is not None:
-            former = pairs_of(previous.market.assets)
-            self._end_snapshots(former)
+        former = [] if previous is None else pairs_of(previous.market.assets)
+        is_alike = previous is not None and former == pairs and live.cost_asset == previous.cost_asset
+        if not is_alike:
             for pair in former:
-                if pair not in pairs:
-                    self._leave(pair, market_id)
-        for pair in pairs:
-            if pair not in self._markets:
-                self._join(pair)
-            self._markets[pair][market_id] = live
-        self._end_snapshots(pairs)
-        if live.cost_asset != (None if previous is None else previous.cost_asset):
-            self._arrangement += 1
+                self._leave(pair, market_id)
+            for pair in pairs:
+                self._join(pair, market_id)
+            if live.cost_asset != (None if previous is None else previous.cost_asset):
+                self._arrangement += 1
+        for pair in {*former, *pairs}:
+            for area in self._areas_of.get(pair, ()):
+                area.snapshot = None
+                if not is_alike:
+                    area.members = None
 
-    def _join(self, pair: Pair) -> None:
-        self._markets[pair] = {}
+    def _join(self, pair: Pair, market_id: str) -> None:
+        if pair in self._markets:
+            self._markets[pair].add(market_id)
+            return
+        self._markets[pair] = {market_id}
         first, second = pair
         self._neighbours.setdefault(first, set()).add(second)
         self._neighbours.setdefault(second, set()).add(first)
@@ -137,7 +155,7 @@ class Areas:
 
     def _leave(self, pair: Pair, market_id: str) -> None:
         left = self._markets[pair]
-        del left[market_id]
+        left.remove(market_id)
         if left:
             return
         del self._markets[pair]
@@ -147,11 +165,6 @@ class Areas:
                 del self._neighbours[asset]
         self._arrangement += 1
 
-    def _end_snapshots(self, pairs: Sequence[Pair]) -> None:
-        for pair in pairs:
-            for area in self._areas_of.get(pair, ()):
-                area.snapshot = None
-
     def snapshot(self, instrument: Instrument, max_hops: int) -> Snapshot:
         """Take the present state of the markets on ways between two assets.
 
@@ -159,21 +172,29 @@ class Areas:
         """
         area = self._area(instrument, max_hops)
         if not area.pairs:
-            return self._take([], (instrument.base, instrument.quote))
+            return self._take([], self._decimals_of((instrument.base, instrument.quote)))
+        if area.members is None:
+            area.members = sorted({name for pair in area.pairs for name in self._markets.get(pair, ())})
+            area.decimals = self._decimals_of(self._assets_named(area.members))
         if area.snapshot is None:
-            found = {name: live for pair in area.pairs for name, live in self._markets.get(pair, {}).items()}
-            area.snapshot = self._take([found[name] for name in sorted(found)])
+            area.snapshot = self._take(area.members, area.decimals)
         return area.snapshot
 
-    def _take(self, markets: Sequence[LiveMarket], besides: Sequence[Asset] = ()) -> Snapshot:
-        named = {*_assets_named(markets), *besides}
+    def _take(self, members: Sequence[str], decimals: dict[Asset, int]) -> Snapshot:
+        markets = [self._live[name] for name in members]
         return Snapshot(
             id=new_id(),
             as_of=self._clock.now(),
             markets=markets,
-            decimals={asset: self._decimals[asset] for asset in sorted(named) if asset in self._decimals},
-            prepared=tuple(each.prepared for each in markets if each.prepared is not None),
+            decimals=decimals,
+            prepared=tuple([each.prepared for each in markets if each.prepared is not None]),
         )
+
+    def _decimals_of(self, assets: Iterable[Asset]) -> dict[Asset, int]:
+        return {asset: self._decimals[asset] for asset in sorted(assets) if asset in self._decimals}
+
+    def _assets_named(self, members: Iterable[str]) -> set[Asset]:
+        return {asset for name in members for asset in _assets_of(self._live[name])}
 
     def _area(self, instrument: Instrument, max_hops: int) -> _Area:
         known = self._found.get((instrument, max_hops))
@@ -204,13 +225,9 @@ class Areas:
             steps = steps_between(self._neighbours, base, quote) or 0
             pairs = pairs_between(self._neighbours, base, quote, min(steps, MOST_HOPS))
         # What a fixed cost is paid in is valued in the quote, which takes a market of the two.
-        paid = {live.cost_asset for pair in pairs for live in self._markets[pair].values()} - {None, base, quote}
+        paid = {self._live[name].cost_asset for pair in pairs for name in self._markets[pair]} - {None, base, quote}
         valuing = {frozenset((asset, quote)) for asset in paid if asset is not None}
         return pairs | {pair for pair in valuing if pair in self._markets}
-
-
-def _assets_named(markets: Sequence[LiveMarket]) -> set[Asset]:
-    return {asset for live in markets for asset in _assets_of(live)}
 
 
 def _assets_of(live: LiveMarket) -> Iterator[Asset]:

@@ -117,9 +117,11 @@ async def solved(connection: Connection, routes: Sequence[LiveRoute]) -> dict[UU
     return {row[0]: Solved(*row[1:]) for row in rows}
 
 
-async def market_lists(connection: Connection, snapshots: Sequence[UUID]) -> dict[UUID, str]:
-    """Read which market revisions snapshots stand for."""
-    rows = await connection.fetch("SELECT id, markets::text FROM lake.snapshot WHERE id = ANY($1)", list(snapshots))
+async def market_digests(connection: Connection, snapshots: Sequence[UUID]) -> dict[UUID, str]:
+    """Read the MD5 of the market revisions that snapshots stand for."""
+    rows = await connection.fetch(
+        "SELECT id, md5(markets::text) FROM lake.snapshot WHERE id = ANY($1)", list(snapshots)
+    )
     return {row[0]: row[1] for row in rows}
 
 

@@ -28,10 +28,12 @@ class ScheduleIn(Wire):
     """How to spread the trade over time."""
 
     kind: Literal["immediate", "twap", "vwap", "pov", "is"] = "immediate"
-    horizon_s: Number = Field(0.0, ge=0, le=86_400 * 7)
+    horizon_s: Number = Field(0.0, ge=0, le=86_400 * 7, description="slices are due this divided by `slices` apart")
     slices: Count = Field(1, ge=1, le=10_000)
-    risk_aversion: Number = Field(0.0, ge=0)
-    max_participation: Number = Field(1.0, gt=0, le=1)
+    risk_aversion: Number = Field(0.0, ge=0, description="of `is`, per unit of quote currency")
+    max_participation: Number = Field(
+        1.0, gt=0, le=1, description="most of the expected volume that a slice may take; 1 is no limit but for `pov`"
+    )
 
 
 # Frozen, so every message that says nothing shares these; what they mean is then known without a look.
