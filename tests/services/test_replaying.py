@@ -10,9 +10,10 @@ from app.domain.errors import Conflict, NotFound
 from app.infra.db import Database
 from app.infra.ids import new_id
 from app.services.replaying import Replay, Replaying
+from app.services.schemas.fill import FillIn
 from app.services.solver_inputs import solver_version
 from tests import scenarios
-from tests.factories import book
+from tests.factories import book, fill
 from tests.scenarios import Desk
 
 
@@ -28,9 +29,20 @@ async def replay(desk: Desk, route_id: UUID, revision: int | None = None) -> Rep
     return await Replaying(desk.database).replay(route_id, revision)
 
 
-@pytest.mark.parametrize("quantity", [("0.5", "BTC"), ("9.12345678", "BTC"), ("250000", "USD")])
-async def test_a_stored_route_solves_again_to_the_identical_solution(desk: Desk, quantity: tuple[str, str]) -> None:
-    route_id = await desk.ready(quantity=quantity[0], quantity_asset=quantity[1])
+SCHEDULE = {"kind": "is", "horizon_s": 900, "slices": 5, "risk_aversion": 1e-6}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"quantity": "0.5"},
+        {"quantity": "9.12345678"},
+        {"quantity": "250000", "quantity_asset": "USD"},
+        {"quantity": "5", "schedule": SCHEDULE},
+    ],
+)
+async def test_a_stored_route_solves_again_to_the_identical_solution(desk: Desk, fields: dict[str, Any]) -> None:
+    route_id = await desk.ready(**fields)
     again = await replay(desk, route_id)
     assert again.identical
     assert (again.revision, again.solver_then, again.solver_now) == (1, solver_version(), solver_version())
@@ -46,6 +58,15 @@ async def test_every_revision_solves_again_on_its_own_snapshot(desk: Desk) -> No
         assert (again.identical, again.revision) == (True, revision)
         assert again.solution == await stored(desk, route_id, revision)
     assert (await replay(desk, route_id)).revision == 2
+
+
+async def test_a_schedule_under_way_solves_again_with_what_was_executed(desk: Desk) -> None:
+    route_id = await desk.ready(quantity="5", schedule=SCHEDULE)
+    executed = FillIn(**fill(receives={"asset": "BTC", "amount": "0.7"}))
+    await desk.services.feedback.report(scenarios.PROGRAM, route_id, executed)
+    assert await desk.stages.reviser.revise() == 1
+    again = await replay(desk, route_id)
+    assert (again.identical, again.revision) == (True, 2)
 
 
 async def test_a_search_that_was_ended_by_its_deadline_ends_at_the_same_point(desk: Desk) -> None:
