@@ -1,12 +1,15 @@
 """Solving without a service, and why routes are what they are."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 from xml.dom.minidom import parseString
 
 import pytest
 
+from tests import scenarios
 from tests.cli.conftest import Service, Solver
 from tests.cli.test_trading import SOLUTION
 from tests.factories import book, trade
@@ -114,3 +117,27 @@ def test_a_schedule_is_asked_for_with_flags(solver: Solver, service: Service, co
         "kind": "is", "horizon_s": 900.0, "slices": 30, "risk_aversion": 1e-6, "max_participation": 0.1
     }  # fmt: skip
     assert second["schedule"] == {"kind": "twap", "slices": 2}
+
+
+async def test_a_stored_route_is_solved_again(on_database: Solver, postgres_url: str, tmp_path: Path) -> None:
+    async with scenarios.desk(postgres_url) as desk:
+        await desk.list_markets()
+        route_id = await desk.ready()
+    same = await asyncio.to_thread(on_database, "solve", "--route", route_id, "--svg", tmp_path / "route.svg")
+    assert (same.exit_code, "solved again to the identical solution" in same.stdout) == (0, True)
+    assert f"route {route_id}, revision 1: buy BTC-USD" in (tmp_path / "route.svg").read_text()
+    async with scenarios.desk(postgres_url) as desk:
+        await desk.execute("""UPDATE warehouse.solution SET inputs = inputs || '{"solver": "old"}', document = '{}'""")
+    other = await asyncio.to_thread(on_database, "solve", "--route", route_id, "--revision", 1, "--json")
+    document = other.document
+    assert (other.exit_code, document["identical"], document["solver_then"]) == (1, False, "old")
+    assert {each["pointer"] for each in document["differences"]} >= {"/certificate", "/sends"}
+    shown = await asyncio.to_thread(on_database, "solve", "--route", route_id)
+    assert "it was solved by solver old" in shown.stdout
+    missing = await asyncio.to_thread(on_database, "solve", "--route", route_id, "--revision", 9)
+    assert (missing.exit_code, "has no revision 9" in missing.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("arguments", [("--route", "x"), ("f.json", "--revision", 2), ("f.json", "--route", uuid4())])
+def test_a_file_or_a_route_is_solved(solver: Solver, arguments: tuple[object, ...]) -> None:
+    assert solver("solve", *arguments).exit_code == 2
