@@ -172,9 +172,7 @@ def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Deci
         program.row(measured, -np.inf, quantity)
         program.row({**measured, **slack}, quantity * (1 - SLIVER), np.inf)
     program.row({z: 1.0 for _, z in used}, 1.0, trade.constraints.max_legs)
-    if trade.constraints.max_hops > 1 and any(
-        way.gives != trade.gives or way.takes != trade.takes for way, _ in used
-    ):
+    if trade.constraints.max_hops > 1 and any(way.gives != trade.gives or way.takes != trade.takes for way, _ in used):
         _limit_hops(program, used, trade)
     verdict = program.solve()
     return Verdict(None if verdict.value is None else sign * verdict.value, sign * verdict.bound, verdict.milliseconds)
@@ -202,6 +200,7 @@ def _add(
     if way.lot:
         lots = program.variable(np.floor(held / way.lot * (1 + 1e-12)), whole=True)
         program.row({**total, lots: -way.lot}, 0.0, 0.0)
+        program.row({lots: 1.0, z: -1.0}, 0.0, np.inf)
     used.append((way, z))
 
 
