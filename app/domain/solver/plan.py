@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solver.exact import ONE, ZERO, floor_to, short_down
-from app.domain.solver.explain import best_single
+from app.domain.solver.explain import best_single, fill_alone
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
 from app.domain.solver.pair import Pair, price_of
@@ -82,6 +82,22 @@ class Planner:
             if self.price_first or (value <= alone_value if exact_out else value >= alone_value):
                 return Plan(target, relaxed, execution, prices, value, (fill, alone_value))
         return Plan(target, relaxed, alone, prices, alone_value, (fill, alone_value))
+
+    def alone(self, planned: Plan, exact_out: bool, fits: Callable[[Plan], bool]) -> Plan | None:
+        """Plan a planned amount on the one market that does it best among those that fit."""
+        best: Plan | None = None
+        for i, side in enumerate(self.pair.sides):
+            if self.bounds.modes[i] == OFF:
+                continue
+            fill = fill_alone(side, planned.target, exact_out, self.units)
+            if fill is None:
+                continue
+            execution = Execution({i: fill}, fill.sends, fill.receives)
+            value = self.value(execution, planned.prices, exact_out)
+            plan = replace(planned, execution=execution, value=value, alone=(fill, value))
+            if fits(plan) and (best is None or (value < best.value if exact_out else value > best.value)):
+                best = plan
+        return best
 
     def value(self, execution: Execution, prices: dict[Asset, Decimal], exact_out: bool) -> Decimal:
         """Value an execution by the trade's objective, fixed costs counted in its asset."""

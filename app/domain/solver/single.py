@@ -238,8 +238,11 @@ class _Solving:
 
         if not fits(planned) and self.pair.has_fixed_costs:
             # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
+            alone = self.planner.alone(planned, self.exact_out, fits_all)
             self.planner.price_first = True
             planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
+            if alone is not None and not (fits_all(planned) and self._is_better(planned, alone)):
+                planned = alone
         if fits(planned):
             return planned
         if not trade.constraints.allow_partial:
@@ -253,6 +256,9 @@ class _Solving:
             tiny = self.planner.shrink(planned.target / 2**10, self.grid, self.exact_out, self._affordable)
             self._refuse_price([planned] if tiny is None else [tiny, planned], name)
         return smaller
+
+    def _is_better(self, plan: Plan, other: Plan) -> bool:
+        return plan.value < other.value if self.exact_out else plan.value > other.value
 
     def _refuse_price(self, plans: list[Plan], name: str) -> NoReturn:
         fills = [(plan.execution.sends, plan.execution.receives) for plan in plans]
