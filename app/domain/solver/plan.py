@@ -1,6 +1,6 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -10,8 +10,7 @@ from app.domain.solver.exact import ONE, ZERO, floor_to, short_down
 from app.domain.solver.explain import best_single, fill_alone
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
-from app.domain.solver.pair import Pair, price_of
-from app.domain.solver.prepared import PreparedMarket
+from app.domain.solver.pair import Pair
 from app.domain.solver.realise import Execution
 from app.domain.solver.shortfall import largest
 from app.domain.solver.sides import Fill, Units
@@ -19,6 +18,9 @@ from app.domain.trade import Trade
 from app.domain.values import Asset
 
 SHRINKS = 64
+
+PriceOf = Callable[[Asset, Asset], Decimal | None]
+"""Prices a third asset in another, None when no market does."""
 
 
 @dataclass(slots=True)
@@ -42,14 +44,14 @@ class Planner:
         pair: Pair,
         modes: Modes,
         units: Units,
-        markets: Sequence[PreparedMarket],
+        price_of: PriceOf,
         should_stop: Callable[[], bool],
     ) -> None:
         """Take what stays the same whatever the amount."""
         self.trade = trade
         self.pair = pair
         self.units = units
-        self._markets = markets
+        self._price_of = price_of
         self._should_stop = should_stop
         self.price_first = False
         self._third_prices: dict[Asset, tuple[Decimal, Asset] | None] = {}
@@ -246,7 +248,7 @@ class Planner:
             instrument = self.trade.instrument
             priced = None
             for counted_in in (instrument.quote, instrument.base):
-                price = price_of(asset, self._markets, counted_in)
+                price = self._price_of(asset, counted_in)
                 if price is not None:
                     priced = (price, counted_in)
                     break

@@ -12,7 +12,7 @@ from app.domain.solver.explain import alternative, excluded_names
 from app.domain.solver.graph import evidence
 from app.domain.solver.graph.beyond import beyond
 from app.domain.solver.graph.network import Network, network_of
-from app.domain.solver.graph.solving import GraphSolving
+from app.domain.solver.graph.solving import GraphSolving, third_price
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
@@ -101,6 +101,7 @@ def _proven(problem: Problem, pair: Pair, network: Network, should_stop: Callabl
 class _Solving:
     def __init__(self, trade: Trade, pair: Pair, problem: Problem, should_stop: Callable[[], bool]) -> None:
         self.trade = trade
+        self.problem = problem
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
         self.pair = pair
@@ -108,7 +109,7 @@ class _Solving:
         if not modes.any():
             refuse_empty(self.pair, trade)
         self.units = self.pair.units
-        self.planner = Planner(trade, self.pair, modes, self.units, problem.markets, should_stop)
+        self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
         if self.planner.unvalued and not self.planner.bounds.modes.any():
             refuse_unvalued(trade, self.planner.unvalued[0])
         self.grid = self.units.taken if self.exact_out else self.units.given
@@ -119,6 +120,9 @@ class _Solving:
         self.binding: list[str] = []
         self.least_rate = 0.0
         self.last_rate = 0.0
+
+    def _price_of(self, asset: Asset, quote: Asset) -> Decimal | None:
+        return third_price(self.problem, asset, quote)
 
     def solve(self) -> Solution:
         trade = self.trade

@@ -95,11 +95,25 @@ class _Judge:
             if exchange is not None:
                 self.exchanges[market.market_id] = exchange
 
+        self.priced = self._priceable()
+
+    def _priceable(self) -> set[Asset]:
+        """List the assets that markets which trade connect with those of the trade."""
+        priced = {self.trade.gives, self.trade.takes}
+        for _ in self.wild.markets:
+            for market in self.wild.markets:
+                expired = isinstance(market, Rfq) and market.expires_at <= NOW
+                if market.status is MarketStatus.TRADING and not expired and priced & set(market.assets):
+                    priced |= set(market.assets)
+        return priced
+
     def unit(self, asset: Asset) -> Decimal:
         return Decimal(1).scaleb(-self.wild.decimals.get(asset, 18))
 
     def usable(self, market: Market) -> bool:
         rules = self.trade.constraints
+        if market.fixed_cost is not None and market.fixed_cost.amount and market.fixed_cost.asset not in self.priced:
+            return False
         open_now = market.status is MarketStatus.TRADING and not (isinstance(market, Rfq) and market.expires_at <= NOW)
         return open_now and rules.venues.allows(market.venue) and rules.markets.allows(market.market_id)
 
@@ -254,7 +268,9 @@ class _Judge:
             if not (self._priced(path.sends, path.receives) and self._affordable(path.sends, list(path.markets))):
                 continue
             if isinstance(given, Infeasible):
-                if given.constraint not in ("max_slippage_bps", "fixed_costs"):
+                # Less than the balance is sent only where lots leave something over.
+                rounded = given.constraint == "balances" and path.sends < self.trade.quantity
+                if given.constraint not in ("max_slippage_bps", "fixed_costs") and not rounded:
                     return [f"refused for {given.constraint}, yet {[m.market_id for m in path.markets]} does it"]
                 continue
             prices = given.explanation.marginal_prices

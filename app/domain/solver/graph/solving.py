@@ -11,10 +11,11 @@ from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, So
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
-from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.refusals import refuse_balance, refuse_price, refuse_quantity, refuse_unreachable
 from app.domain.solver.graph.simulate import Step
+from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
 from app.domain.trade import Side, Trade
@@ -26,6 +27,12 @@ HELD_WIDENING = 1.0 + 1e-9
 
 Direct = Callable[[Trade], Solution | None]
 """Solves a trade on the markets of its own pair alone, or finds that they cannot."""
+
+
+def third_price(problem: Problem, asset: Asset, quote: Asset) -> Decimal | None:
+    """Price an asset that is not of the pair in one that is: by the markets of the two, else over several."""
+    direct = price_of(asset, problem.markets, quote)
+    return direct or worth(network_of(problem.markets, problem.decimals), asset, quote, problem.as_of)
 
 
 class GraphSolving:
@@ -75,7 +82,7 @@ class GraphSolving:
         return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
 
     def _third_price(self, asset: Asset) -> Decimal:
-        return price_of(asset, self.problem.markets, self.trade.instrument.quote) or ZERO
+        return third_price(self.problem, asset, self.trade.instrument.quote) or ZERO
 
     def _held(self) -> Decimal:
         network, kept = self.network, self.planner.kept
