@@ -45,6 +45,14 @@ def refuse_unreachable(network: Network, trade: Trade, as_of: datetime | None) -
     )
 
 
+def refuse_unpriced(trade: Trade, asset: str) -> NoReturn:
+    """Refuse a trade whose every way charges an asset that no market prices."""
+    raise Infeasible(
+        f"every way from {trade.gives} to {trade.takes} charges {asset}, which no market prices; send one that does",
+        constraint="fixed_costs",
+    )
+
+
 def refuse_quantity(trade: Trade, largest: Decimal | None) -> NoReturn:
     """Refuse a quantity that the markets do not hold or their rules leave no way to fill."""
     reason = f"the allowed markets cannot fill {plain(trade.quantity)} {trade.quantity_asset}"

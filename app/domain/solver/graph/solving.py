@@ -13,7 +13,13 @@ from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
-from app.domain.solver.graph.refusals import refuse_balance, refuse_price, refuse_quantity, refuse_unreachable
+from app.domain.solver.graph.refusals import (
+    refuse_balance,
+    refuse_price,
+    refuse_quantity,
+    refuse_unpriced,
+    refuse_unreachable,
+)
 from app.domain.solver.graph.simulate import Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
@@ -51,6 +57,9 @@ class GraphSolving:
         kept = network.useful(self.allowed, self.gives, self.takes, trade.constraints.max_hops)
         if not kept.any():
             refuse_unreachable(network, trade, problem.as_of)
+        kept, unpriced = self._priceable(kept)
+        if not kept.any():
+            refuse_unpriced(trade, unpriced[0])
         self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
         self.grid = self._unit(trade.quantity_asset)
         self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
@@ -77,6 +86,23 @@ class GraphSolving:
             planned = largest
         planned = self._bound_price(self._fund(planned))
         return self._state(planned)
+
+    def _priceable(self, kept: Flags) -> tuple[Flags, list[Asset]]:
+        # What a market charges in an asset that none prices could be anything.
+        unpriced = []
+        for asset in sorted({cost.asset for cost in self._charged(kept)} - {self.gives, self.takes}):
+            if third_price(self.problem, asset, self.trade.instrument.quote) is None:
+                unpriced.append(asset)
+                kept = kept & ~self._payable_in(asset)
+        if unpriced:
+            constraints = self.trade.constraints
+            kept = self.network.useful(kept, self.gives, self.takes, constraints.max_hops)
+        return kept, unpriced
+
+    def _charged(self, kept: Flags) -> list[Amount]:
+        markets = np.unique(self.network.market[kept & self.network.costly])
+        costs = (self.network.exchanges[i].market.fixed_cost for i in markets)
+        return [cost for cost in costs if cost is not None and cost.amount]
 
     def _unit(self, asset: Asset) -> Decimal:
         return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
@@ -145,7 +171,9 @@ class GraphSolving:
 
     def _payable_in(self, asset: Asset) -> Flags:
         costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
-        paid: Flags = np.array([cost is not None and cost.asset == asset for cost in costs], np.bool_)
+        paid: Flags = np.array(
+            [cost is not None and bool(cost.amount) and cost.asset == asset for cost in costs], np.bool_
+        )
         return paid[self.network.market]
 
     def _bound_price(self, planned: GraphPlan) -> GraphPlan:
