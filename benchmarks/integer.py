@@ -147,8 +147,9 @@ def compare(seed: int, make: Callable[[int], Instance]) -> Outcome | None:
 def _judge(seed: int, solution: Solution, trade: Trade, verdict: Verdict, ours: float) -> Outcome:
     value = float(value_of(solution, trade))
     sign = 1.0 if trade.is_exact_out else -1.0
-    beyond = sign * (verdict.bound - value) > BEYOND * abs(value)
     best = value if verdict.value is None else verdict.value
+    # HiGHS keeps its own tolerances: its bound counts together with what its choice is worth exactly.
+    beyond = min(sign * (verdict.bound - value), sign * (best - value)) > BEYOND * abs(value)
     return Outcome(seed, sign * (value - best) / abs(best) * 1e4, beyond, ours, verdict.milliseconds)
 
 

@@ -137,8 +137,8 @@ def _base_for(levels: Sequence[tuple[float, float]], notional: float) -> float:
 def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Decimal]) -> Verdict:
     """Solve a trade over books and firm quotes; the value is the objective, fixed costs at the prices given.
 
-    What is left over must be less than a lot of some market used, as the contract has it; over several hops nothing
-    but what lots leave over may be thrown away either, but that is not asked of the referee.
+    What is left over must be less than a lot of some market used, as the contract has it. Where none trades in lots
+    or from a minimum on, nothing is left over on the way either.
     """
     exact_out, quantity = trade.is_exact_out, float(trade.quantity)
     sign = 1.0 if exact_out else -1.0
@@ -162,7 +162,8 @@ def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Deci
                 program.row({paid[market.market_id]: 1.0, used[-1][1]: -1.0}, 0.0, np.inf)
     for asset in set(given) | set(taken):
         if asset not in (trade.gives, trade.takes):
-            program.row(_sum(taken[asset], given[asset]), 0.0, np.inf)
+            stepped = any(way.lot or way.least_base for way, _ in used)
+            program.row(_sum(taken[asset], given[asset]), 0.0, np.inf if stepped else 0.0)
     measured = taken[trade.takes] if exact_out else given[trade.gives]
     slack = _slack(program, used, trade)
     if exact_out:
@@ -172,7 +173,7 @@ def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Deci
         program.row(measured, -np.inf, quantity)
         program.row({**measured, **slack}, quantity * (1 - SLIVER), np.inf)
     program.row({z: 1.0 for _, z in used}, 1.0, trade.constraints.max_legs)
-    if trade.constraints.max_hops > 1 and any(way.gives != trade.gives or way.takes != trade.takes for way, _ in used):
+    if any(way.gives != trade.gives or way.takes != trade.takes for way, _ in used):
         _limit_hops(program, used, trade)
     verdict = program.solve()
     return Verdict(None if verdict.value is None else sign * verdict.value, sign * verdict.bound, verdict.milliseconds)

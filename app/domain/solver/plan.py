@@ -66,10 +66,10 @@ class Planner:
         relaxed = relax(pair, self.bounds.modes, target, exact_out)
         prices = self._prices(relaxed.rate)
         bounds = self.bounds
-        if pair.has_fixed_costs:
-            bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
         if relaxed.remaining > 1e-9 * float(target):
             return None
+        if pair.has_fixed_costs:
+            bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
         execution = execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
         single = best_single(pair, relaxed, bounds, target, exact_out)
         if single is None:

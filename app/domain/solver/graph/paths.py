@@ -10,10 +10,10 @@ from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
 
 VISITED = 20_000
-"""How many partial paths are looked at: all of them in a small graph."""
+VISITED_IN_CYCLES = 4_000
+"""How many partial paths are looked at: all of them in a small graph. Where cycles pay, little is ruled out."""
 KEPT_PATHS = 4
 NOTHING = -1
-POTENTIAL_ROUNDS = 64
 
 
 @compiled("float64(float64[:, ::1], int64, int64, float64, float64, boolean, float64)")
@@ -53,7 +53,7 @@ def stepped_in(
 
 @compiled(
     "int64(float64[:, ::1], int64[::1], int64[::1], int64[::1], boolean[::1], int64[::1], int64[::1], int64[::1], "
-    "float64[::1], float64[::1], boolean[::1], float64[::1], float64[::1], int64, int64, float64, boolean, "
+    "float64[::1], float64[::1], boolean[::1], float64[::1], float64[::1], int64, int64, float64, boolean, int64, "
     "int64[:, ::1], float64[::1])"
 )
 def best_paths(
@@ -74,6 +74,7 @@ def best_paths(
     goal: int,
     amount: float,
     exact_out: bool,
+    budget: int,
     paths: Ints,
     values: Floats,
 ) -> int:
@@ -99,7 +100,7 @@ def best_paths(
     place[0] = ways_from[begin]
     depth = 0
     visited = 0
-    while depth >= 0 and visited < VISITED:
+    while depth >= 0 and visited < budget:
         here = at[depth]
         if place[depth] >= ways_from[here + 1]:
             depth -= 1
@@ -153,25 +154,26 @@ def best_paths(
 
 
 def ruled_paths(
-    network: Network, kept: Flags, ends: tuple[int, int], amount: float, most: int, costs: Floats, *, exact_out: bool
-) -> list[list[int]]:
+    network: Network, kept: Flags, ends: tuple[int, int], amount: float, most: int, costs: Floats, *, exact_out: bool,
+    has_cycles: bool,
+) -> list[list[int]]:  # fmt: skip
     """List the best few paths of at most `most` legs, best first; `costs` by direction are in the objective's asset."""
     start, end = ends
     rules = rules_of(network)
     potential = np.full(len(network.assets), -np.inf)
     begin, goal = (end, start) if exact_out else (start, end)
+    near, far = (network.source, network.sink) if exact_out else (network.sink, network.source)
     potential[goal] = 0.0
-    if exact_out:
-        relax(network.source, network.sink, kept, network.log_best, POTENTIAL_ROUNDS, potential)
-    else:
-        relax(network.sink, network.source, kept, network.log_best, POTENTIAL_ROUNDS, potential)
-    paths = np.empty((KEPT_PATHS, max(min(most, len(network.assets)), 1)), np.int64)
+    length = max(min(most, len(network.assets)), 1)
+    relax(near, far, kept, network.log_best, length, potential)
+    paths = np.empty((KEPT_PATHS, length), np.int64)
     values = np.empty(KEPT_PATHS)
     ways, ways_from = (rules.entering, rules.entering_from) if exact_out else (rules.leaving, rules.leaving_from)
+    budget = VISITED_IN_CYCLES if has_cycles else VISITED
     with np.errstate(all="ignore"):
         best_paths(
             network.segments, network.first, network.source, network.sink, kept, network.market, ways, ways_from,
-            rules.lot, rules.least, rules.base_is_taken, costs, potential, begin, goal, amount, exact_out, paths,
-            values,
+            rules.lot, rules.least, rules.base_is_taken, costs, potential, begin, goal, amount, exact_out, budget,
+            paths, values,
         )  # fmt: skip
     return [[int(e) for e in path if e != NOTHING] for path, value in zip(paths, values, strict=True) if value < np.inf]

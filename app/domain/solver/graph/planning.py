@@ -47,7 +47,10 @@ class GraphPlan:
 
 
 class GraphPlanner:
-    """Plans any amount of one trade over one graph."""
+    """Plans any amount of one trade over one graph.
+
+    Of several answers one that `fits` is preferred; with `price_first` fixed costs are not avoided for a better price.
+    """
 
     def __init__(
         self,
@@ -68,6 +71,8 @@ class GraphPlanner:
         self.relaxation = Relaxation(network, kept, self.start, self.end, trade.constraints.max_hops)
         self.should_stop = should_stop
         self._third_price = third_price
+        self.fits: Callable[[Journey], bool] = lambda _: True
+        self.price_first = False
         self._direct = direct
 
     def restrict(self, kept: Flags) -> None:
@@ -115,11 +120,17 @@ class GraphPlanner:
 
     def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
         sign = self._sign(exact_out)
-        return min(journeys, key=lambda each: sign * self.value(each, prices, exact_out), default=None)
+
+        def rank(journey: Journey) -> tuple[bool, Decimal]:
+            return not self.fits(journey), sign * self.value(journey, prices, exact_out)
+
+        return min(journeys, key=rank, default=None)
 
     def _costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
         network = self.network
         costs = np.zeros(len(network.directions))
+        if self.price_first:
+            return costs
         objective = prices[self.trade.gives if exact_out else self.trade.takes]
         for e in np.flatnonzero(network.costly & self.kept):
             cost = network.exchanges[int(network.market[e])].market.fixed_cost
@@ -129,12 +140,14 @@ class GraphPlanner:
 
     def _paths(self, survey: Survey, costs: Floats) -> list[list[int]]:
         paths = [[int(e) for e in survey.path]] if len(survey.path) else []
-        if costs.any() or bool((self.network.in_steps & self.kept).any()):
+        has_cycles = self.relaxation.has_cycles
+        if has_cycles or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
             paths += ruled_paths(
-                self.network, self.kept, (self.start, self.end), survey.amount, most, costs, exact_out=survey.exact_out
-            )
+                self.network, self.kept, (self.start, self.end), survey.amount, most, costs,
+                exact_out=survey.exact_out, has_cycles=has_cycles,
+            )  # fmt: skip
         return paths
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:

@@ -20,7 +20,7 @@ from app.domain.solver.graph.refusals import (
     refuse_unpriced,
     refuse_unreachable,
 )
-from app.domain.solver.graph.simulate import Step
+from app.domain.solver.graph.simulate import Journey, Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
@@ -61,6 +61,7 @@ class GraphSolving:
         if not kept.any():
             refuse_unpriced(trade, unpriced[0])
         self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
+        self.planner.fits = self._affordable
         self.grid = self._unit(trade.quantity_asset)
         self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
         self.conceivable = trade.quantity <= MOST
@@ -154,6 +155,9 @@ class GraphSolving:
         held = constraints.balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
+        free = self._uncharged(planned, held)
+        if free is not None:
+            return free
         if not constraints.allow_partial:
             refuse_balance(constraints, self._needs(planned), self.gives)
         self.binding.append("balances")
@@ -163,6 +167,25 @@ class GraphSolving:
         if smaller is None:
             refuse_balance(constraints, self._needs(planned), self.gives)
         return smaller
+
+    def _affordable(self, journey: Journey) -> bool:
+        needed = self.planner.paid_aside(journey)
+        needed[self.gives] = needed.get(self.gives, ZERO) + journey.sends
+        balances = self.trade.constraints.balances
+        return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
+
+    def _uncharged(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
+        # What is paid aside in the asset given may be all that the balance falls short of.
+        if not self.planner.paid_aside(planned.journey).get(self.gives, ZERO):
+            return None
+        before = self.planner.kept
+        self.planner.restrict(before & ~self._payable_in(self.gives))
+        free = self.planner.plan(planned.target, self.exact_out)
+        if free is not None and self._needs(free) <= held:
+            self.binding.append("balances")
+            return free
+        self.planner.restrict(before)
+        return None
 
     def _tender(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
         tender = floor_to(held - self.planner.paid_aside(planned.journey).get(self.gives, ZERO), self.grid)
@@ -183,13 +206,22 @@ class GraphSolving:
             return planned
         limit, name = bound
 
+        def keeps(journey: Journey) -> bool:
+            sends, receives = journey.sends, journey.receives
+            return self._affordable(journey) and (sends <= limit * receives if buys else receives >= limit * sends)
+
         def fits(plan: GraphPlan) -> bool:
-            sends, receives = plan.journey.sends, plan.journey.receives
-            affordable = self._needs(plan) <= trade.constraints.balances.get(self.gives, self._needs(plan))
-            return affordable and (sends <= limit * receives if buys else receives >= limit * sends)
+            return keeps(plan.journey)
 
         if fits(planned):
             return planned
+        self.planner.fits = keeps
+        for price_first in (False, True) if self.network.costly.any() else (False,):
+            # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
+            self.planner.price_first = price_first
+            again = self.planner.plan(planned.target, self.exact_out)
+            if again is not None and fits(again):
+                return again
         if not trade.constraints.allow_partial:
             self._refuse_price(planned, name)
         self.binding.append(name)
