@@ -256,11 +256,13 @@ class _Solving:
         def fits_all(plan: Plan) -> bool:
             return fits(plan) and self._affordable(plan)
 
-        if not fits(planned) and self.pair.has_fixed_costs:
-            # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
+        if not fits(planned) and not self.pair.plain:
+            # What is cheapest with its fixed costs, or in the fewest lots, may have the worse price, and the bound is
+            # on the price.
             alone = self.planner.alone(planned, self.exact_out, fits_all)
-            self.planner.price_first = True
-            planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
+            if self.pair.has_fixed_costs:
+                self.planner.price_first = True
+                planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
             if alone is not None and not (fits_all(planned) and self._is_better(planned, alone)):
                 planned = alone
         if fits(planned):

@@ -22,6 +22,8 @@ from app.domain.trade import Trade
 from app.domain.values import Asset
 
 COMPLETE = Decimal("1e-9")
+COARSE = 1e-9
+"""An asset that divides no finer than this share of what flows through it."""
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
@@ -141,7 +143,7 @@ class GraphPlanner:
     def _paths(self, survey: Survey, costs: Floats) -> list[list[int]]:
         paths = [[int(e) for e in survey.path]] if len(survey.path) else []
         has_cycles = self.relaxation.has_cycles
-        if has_cycles or costs.any() or bool((self.network.in_steps & self.kept).any()):
+        if has_cycles or self._is_coarse(survey) or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
             paths += ruled_paths(
@@ -149,6 +151,15 @@ class GraphPlanner:
                 exact_out=survey.exact_out, has_cycles=has_cycles,
             )  # fmt: skip
         return paths
+
+    def _is_coarse(self, survey: Survey) -> bool:
+        # Rounded to few digits on every leg, a path may be worth less than another that is shorter.
+        amounts = survey.needed if survey.exact_out else survey.reached
+        return any(
+            float(self.unit_of(asset)) > COARSE * amount
+            for asset, amount in zip(self.network.assets, amounts, strict=True)
+            if amount > 0.0
+        )
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
         journey = self._simulate(flow, target, survey.exact_out) if flow else None
