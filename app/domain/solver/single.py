@@ -1,6 +1,7 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
 
@@ -32,16 +33,32 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     `costs` sum exactly to `sends - arrival * receives + fixed` for a buy and to `arrival * sends - receives + fixed`
     for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
     """
-    trade = problem.trade
-    decimals = problem.decimals
-    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
 
     def obstacle(other: Trade) -> str | None:
         try:
-            _Solving(other, pair, problem, should_stop).solve()
+            _routed(replace(problem, trade=other), should_stop, briefly=True)
         except Refusal as refusal:
             return refusal.turns
         return None
+
+    with localcontext(EXACT):
+        try:
+            return _routed(problem, should_stop)
+        except Refusal as refusal:
+            raise refusal.stated(obstacle) from None
+
+
+def _routed(problem: Problem, should_stop: Callable[[], bool], *, briefly: bool = False) -> Solution:
+    trade, decimals = problem.trade, problem.decimals
+    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
+    pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
+    network = None if pair.is_everything else _network(problem, pair)
+    if network is None:
+        return _Solving(trade, pair, problem, should_stop).solve()
+
+    proven = _proven(problem, pair, network, should_stop)
+    if proven is not None:
+        return proven
 
     def direct(other: Trade) -> Solution | None:
         try:
@@ -49,18 +66,7 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
         except Refusal:
             return None
 
-    with localcontext(EXACT):
-        pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
-        network = None if pair.is_everything else _network(problem, pair)
-        if network is not None:
-            return (
-                _proven(problem, pair, network, should_stop)
-                or GraphSolving(problem, network, direct, should_stop).solve()
-            )
-        try:
-            return _Solving(trade, pair, problem, should_stop).solve()
-        except Refusal as refusal:
-            raise refusal.stated(obstacle) from None
+    return GraphSolving(problem, network, direct, should_stop, briefly=briefly).solve()
 
 
 def arrival_price(problem: Problem) -> Decimal:

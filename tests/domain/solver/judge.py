@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import count, islice
@@ -15,8 +15,8 @@ from app.domain.solver import Problem, prepare, solve
 from app.domain.solver.exact import EXACT, ceil_to
 from app.domain.solver.kinds.base import Exchange, State
 from app.domain.solver.sides import Units
-from app.domain.trade import Side, Trade
-from app.domain.values import Asset, MarketId
+from app.domain.trade import Selection, Side, Trade
+from app.domain.values import Asset, MarketId, Venue
 from tests.domain.solver.wild import NOW, Wild
 
 CLOSE = Decimal("1e-9")
@@ -40,6 +40,7 @@ CONSTRAINTS = frozenset(
         "max_slippage_bps",
     ]
 )
+QUANTITY_RULES = frozenset(["quantity", "liquidity", "lot_size", "min_quantity", "min_notional"])
 
 
 @dataclass(slots=True)
@@ -70,8 +71,57 @@ def faults(wild: Wild, given: Solution | Infeasible) -> list[str]:
     """List what is wrong with an answer."""
     with localcontext(EXACT):
         judge = _Judge(wild)
-        found = judge.broken(given) if isinstance(given, Solution) else _unhelpful(given)
-        return found + judge.beaten(given)
+        if isinstance(given, Solution):
+            return judge.broken(given) + judge.beaten(given)
+        return _unhelpful(given) + judge.beaten(given) + misleading(wild, given)
+
+
+def turned(wild: Wild, refusal: Infeasible) -> list[Trade]:
+    """List the trades that a program may mean which turns the refused knob to the nearest value."""
+    trade, nearest = wild.trade, refusal.nearest
+    rules = trade.constraints
+    assert nearest is not None
+    match refusal.constraint:
+        case "limit_price":
+            return [replace(trade, limit_price=Decimal(nearest))]
+        case "max_slippage_bps":
+            return [replace(trade, max_slippage_bps=float(nearest))]
+        case "max_legs":
+            return [replace(trade, constraints=replace(rules, max_legs=int(nearest)))]
+        case "max_hops":
+            return [replace(trade, constraints=replace(rules, max_hops=int(nearest)))]
+        case "balances":
+            return [
+                replace(trade, constraints=replace(rules, balances={**rules.balances, asset: Decimal(nearest)}))
+                for asset in rules.balances
+            ]
+        case "venues":
+            venues = Selection(
+                rules.venues.include and rules.venues.include | {Venue(nearest)}, rules.venues.exclude - {nearest}
+            )
+            return [replace(trade, constraints=replace(rules, venues=venues))]
+        case "markets":
+            markets = Selection(
+                rules.markets.include and rules.markets.include | {MarketId(nearest)}, rules.markets.exclude - {nearest}
+            )
+            return [replace(trade, constraints=replace(rules, markets=markets))]
+    return [replace(trade, quantity=Decimal(nearest))]
+
+
+def misleading(wild: Wild, refusal: Infeasible) -> list[str]:
+    """Say so when turning the refused knob to its nearest value leads to a refusal over the same knob."""
+    if refusal.nearest is None or wild.patience is not None:
+        return []
+    left = [answer(wild, trade) for trade in turned(wild, refusal)]
+    if any(not isinstance(given, Infeasible) or _other(given.constraint, refusal.constraint) for given in left):
+        return []
+    return [f"nearest {refusal.constraint} {refusal.nearest} leaves {[str(given) for given in left]}"]
+
+
+def _other(left: str, refused: str) -> bool:
+    if refused in QUANTITY_RULES:
+        return left not in QUANTITY_RULES and left not in ("max_legs", "max_hops", "fixed_costs")
+    return left != refused
 
 
 def _unhelpful(refusal: Infeasible) -> list[str]:

@@ -77,7 +77,7 @@ class Choosing:
             self._wait(waiting, _Node(frozenset(), frozenset(), root, worth))
         else:
             self._optimised(waiting, universe, frozenset(), frozenset())
-        while waiting and not self.should_stop():
+        while waiting and self._left > 0 and not self.should_stop():
             least, _, node = heappop(waiting)
             if -least <= best + CLOSE_ENOUGH * abs(best):
                 break
@@ -95,6 +95,9 @@ class Choosing:
                 self._shorten(waiting, universe, node, broken)
             else:
                 self._thin(waiting, universe, node)
+        for _, _, node in waiting[:KEPT_FLOWS]:
+            if len(node.flow) <= self.limits.max_legs and not self._too_long(node.flow):
+                self._found.append((self._cost(node.flow) - node.worth, next(self._number), node.flow))
         return [flow for _, _, flow in sorted(self._found)[:KEPT_FLOWS]]
 
     def _universe(self, root: Flow, paths: Iterable[list[int]]) -> Flags:

@@ -75,6 +75,7 @@ class GraphPlanner:
         self._third_price = third_price
         self.fits: Callable[[Journey], bool] = lambda _: True
         self.price_first = False
+        self.thorough = True
         self._direct = direct
 
     def restrict(self, kept: Flags) -> None:
@@ -107,10 +108,10 @@ class GraphPlanner:
         if flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
-            if exact_out and self._repeats(flow):
+            if exact_out and self._repeats(flow) and (self.thorough or not candidates):
                 candidates += self._by_tender(relaxed, target)
         best = self._best(candidates, prices, exact_out)
-        if flow and (broken or costs.any()):
+        if flow and (broken or costs.any()) and (self.thorough or best is None or not self.fits(best)):
             floor = -np.inf if best is None else -self._sign(exact_out) * float(self.value(best, prices, exact_out))
             for chosen in self._chosen(flow, relaxed, survey, costs, paths, floor):
                 candidates += self._simulated(chosen, target, survey)

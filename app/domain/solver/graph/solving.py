@@ -1,15 +1,15 @@
 """Solve one trade over the whole graph of markets."""
 
 from collections.abc import Callable, Iterable
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from dataclasses import replace
+from decimal import Decimal
 from typing import NoReturn
 
 import numpy as np
 
-from app.domain.errors import Infeasible
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
-from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
@@ -24,11 +24,14 @@ from app.domain.solver.graph.simulate import Journey, Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
+from app.domain.solver.refusal import Refusal, quantities
 from app.domain.trade import Side, Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
 SHRINKS = 24
-REFINEMENTS = 28
+REFINEMENTS = 36
+FINEST = Decimal("1e-9")
+TINY = Decimal(2) ** -10
 HELD_WIDENING = 1.0 + 1e-9
 
 Direct = Callable[[Trade], Solution | None]
@@ -44,11 +47,15 @@ def third_price(problem: Problem, asset: Asset, quote: Asset) -> Decimal | None:
 class GraphSolving:
     """One trade on one network."""
 
-    def __init__(self, problem: Problem, network: Network, direct: Direct, should_stop: Callable[[], bool]) -> None:
-        """Take the directions that may matter. Raises Infeasible when there are none."""
+    def __init__(
+        self, problem: Problem, network: Network, direct: Direct, should_stop: Callable[[], bool], *, briefly: bool
+    ) -> None:
+        """Take the directions that may matter. Raises Refusal when there are none; `briefly` without offers."""
         trade = problem.trade
         self.trade, self.network = trade, network
         self.problem = problem
+        self._direct = direct
+        self._briefly = briefly
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
         self.buys = trade.side is Side.BUY
@@ -73,18 +80,19 @@ class GraphSolving:
         """Find the best route and prove how good it is; runs in the exact context."""
         trade = self.trade
         if self.wanted <= 0:
-            raise Infeasible(
+            raise Refusal(
                 f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
                 constraint="quantity",
-                nearest=plain(self.grid),
+                turns="quantity",
+                offers=quantities(trade, [self.grid]),
+                advice="trade {}",
             )
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
-        if planned is None:
-            largest = self._largest(min(self.wanted, self._held()), lambda _: True)
-            if largest is None or not trade.constraints.allow_partial:
-                refuse_quantity(trade, None if largest is None else largest.target)
+        if planned is None and trade.constraints.allow_partial:
+            planned = self._largest(min(self.wanted, self._held()), lambda _: True)
             self.binding.append("liquidity")
-            planned = largest
+        if planned is None:
+            self._refuse_quantity()
         planned = self._bound_price(self._fund(planned))
         return self._state(planned)
 
@@ -121,21 +129,56 @@ class GraphSolving:
         return Decimal(held) if held < float(MOST) else MOST
 
     def _largest(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
+        self.planner.thorough = False
+        best = self._bisected(most, fits)
+        self.planner.thorough = True
+        if best is None:
+            return None
+        better = self.planner.plan(best.target, self.exact_out)
+        return better if better is not None and fits(better) else best
+
+    def _bisected(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
         low, high = ZERO, most
         best: GraphPlan | None = None
-        probe = most
-        for _ in range(SHRINKS if best is None else REFINEMENTS):
-            probe = floor_to(probe / 4 if best is None else (low + high) / 2, self.grid)
-            if probe <= low:
+        probe = floor_to(most, self.grid)
+        for _ in range(SHRINKS):
+            planned = self.planner.plan(probe, self.exact_out) if probe > 0 else None
+            if planned is not None and fits(planned):
+                best, low = planned, probe
+                break
+            high = probe
+            probe = floor_to(probe / 4, self.grid)
+            if probe <= 0:
+                break
+        for _ in range(REFINEMENTS if best is not None and low < high else 0):
+            probe = floor_to((low + high) / 2, self.grid)
+            if probe <= low or high - low <= high * FINEST or self.planner.should_stop():
                 break
             planned = self.planner.plan(probe, self.exact_out)
             if planned is not None and fits(planned):
                 best, low = planned, probe
-                if high / low < Decimal("1.000001"):
-                    break
             else:
                 high = probe
         return best
+
+    def _refuse_quantity(self) -> NoReturn:
+        def feasible(other: Trade) -> bool:
+            try:
+                solving = GraphSolving(
+                    replace(self.problem, trade=other), self.network, self._direct, self.planner.should_stop,
+                    briefly=True,
+                )  # fmt: skip
+            except Refusal:
+                return False
+            solving.planner.thorough = False
+            return solving.wanted > 0 and solving.planner.plan(solving.wanted, solving.exact_out) is not None
+
+        def largest() -> Decimal:
+            # Whoever only asks what stands in the way need not know how much would not.
+            found = None if self._briefly else self._largest(min(self.wanted, self._held()), lambda _: True)
+            return ZERO if found is None else found.target
+
+        refuse_quantity(self.network, self.planner.kept, self.trade, self.grid, self._held(), largest, feasible)
 
     def _needs(self, planned: GraphPlan) -> Decimal:
         return planned.journey.sends + self.planner.paid_aside(planned.journey).get(self.gives, ZERO)
@@ -150,7 +193,7 @@ class GraphSolving:
             self.binding.append("balances")
             cheaper = self.planner.plan(planned.target, self.exact_out)
             if cheaper is None:
-                refuse_balance(constraints, needed, asset)
+                refuse_balance(self.trade, [needed], asset)
             planned = cheaper
         held = constraints.balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
@@ -159,13 +202,13 @@ class GraphSolving:
         if free is not None:
             return free
         if not constraints.allow_partial:
-            refuse_balance(constraints, self._needs(planned), self.gives)
+            refuse_balance(self.trade, [self._needs(planned)], self.gives)
         self.binding.append("balances")
         cheapest = held
         smaller = None if self.exact_out else self._tender(planned, cheapest)
         smaller = smaller or self._largest(planned.target, lambda plan: self._needs(plan) <= cheapest)
         if smaller is None:
-            refuse_balance(constraints, self._needs(planned), self.gives)
+            refuse_balance(self.trade, [self._needs(planned)], self.gives)
         return smaller
 
     def _affordable(self, journey: Journey) -> bool:
@@ -232,13 +275,13 @@ class GraphSolving:
         return smaller
 
     def _refuse_price(self, planned: GraphPlan, name: str) -> NoReturn:
-        sends, receives = planned.journey.sends, planned.journey.receives
-        with localcontext(STATED) as rounding:
-            rounding.rounding = ROUND_CEILING if self.buys else ROUND_FLOOR
-            price = sends / receives if self.buys else receives / sends
-            rounding.rounding = ROUND_CEILING
-            slippage = self._slippage(sends, receives) if self.arrival else ZERO
-        refuse_price(self.trade, price, slippage, by_limit=name == "limit_price")
+        tiny = None
+        little = floor_to(planned.target * TINY, self.grid)
+        if self.trade.constraints.allow_partial and little > 0:
+            tiny = self.planner.plan(little, self.exact_out)
+        fills = [(each.journey.sends, each.journey.receives) for each in (tiny, planned) if each is not None]
+        slips = [self._slippage(*fill) for fill in fills] if self.arrival else []
+        refuse_price(self.trade, fills, slips, by_limit=name == "limit_price", buys=self.buys)
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
         if self.buys:
