@@ -48,7 +48,13 @@ class GraphSolving:
     """One trade on one network."""
 
     def __init__(
-        self, problem: Problem, network: Network, direct: Direct, should_stop: Callable[[], bool], *, briefly: bool
+        self,
+        problem: Problem,
+        network: Network,
+        direct: Direct,
+        should_stop: Callable[[], bool],
+        *,
+        briefly: bool = False,
     ) -> None:
         """Take the directions that may matter. Raises Refusal when there are none; `briefly` without offers."""
         trade = problem.trade
