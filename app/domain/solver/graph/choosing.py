@@ -12,7 +12,7 @@ from itertools import count
 import numpy as np
 
 from app.domain.solver.graph.curves import amount_out
-from app.domain.solver.graph.flows import DUST, Flow, longest_way, without_cycles
+from app.domain.solver.graph.flows import Flow, connected, longest_way, without_cycles
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
@@ -26,6 +26,8 @@ WIDE = 600
 """In a graph of more segments only the directions that the optimum or a good path uses are chosen from."""
 CLOSE_ENOUGH = 2e-6
 ROUNDING = 1e-7
+DUST = 1e-6
+"""Flows below this share of the trade's value do not make a choice worth considering."""
 KEPT_FLOWS = 3
 
 
@@ -74,7 +76,7 @@ class Choosing:
         best = floor
         waiting: list[tuple[float, int, _Node]] = []
         if not self.relaxation.has_cycles and universe is self.relaxation.kept:
-            self._wait(waiting, _Node(frozenset(), frozenset(), root, worth))
+            self._wait(waiting, _Node(frozenset(), frozenset(), self._without_dust(root), worth))
         else:
             self._optimised(waiting, universe, frozenset(), frozenset())
         while waiting and self._left > 0 and not self.should_stop():
@@ -161,6 +163,10 @@ class Choosing:
         return without_cycles(
             self.network, relaxed.flow, relaxed.price, self.start, self.end, exact_out=self.survey.exact_out, dust=DUST
         )
+
+    def _without_dust(self, flow: Flow) -> Flow:
+        least = DUST * max(flow.values(), default=0.0)
+        return connected(self.network, {e: v for e, v in flow.items() if v > least}, self.start, self.end)
 
     def worth(self, relaxed: Relaxed) -> float:
         """Return what an optimum brings, or minus what it sends."""
