@@ -1,6 +1,7 @@
 """Why the route is what it is: what a single market would have given, what holds it back, what things are worth."""
 
 from decimal import Decimal
+from math import inf
 
 from app.domain.solution import Alternative
 from app.domain.solver.exact import BASIS_POINTS, ONE
@@ -11,7 +12,7 @@ from app.domain.solver.sides import BookSide, Fill, Side, Units
 from app.domain.trade import Constraints, Trade
 from app.domain.values import Amount
 
-SINGLES_TRIED = 8
+SINGLES_TRIED = 16
 
 
 def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fill | None:
@@ -36,18 +37,28 @@ def best_single(
     if relaxed.best_alone < 0:
         return None
     if pair.plain:
-        candidates = [relaxed.best_alone]
-    else:
-        sign = 1.0 if exact_out else -1.0
-        costs = bounds.fixed.tolist()
-        able = [i for i, row in enumerate(relaxed.rows) if bounds.modes[i] != OFF and row[ALONE] == row[ALONE]]
-        able.sort(key=lambda i: (sign * relaxed.rows[i][ALONE] + costs[i], i))
-        candidates = able[:SINGLES_TRIED]
-    for i in candidates:
+        fill = fill_alone(pair.sides[relaxed.best_alone], target, exact_out, bounds.units)
+        return None if fill is None else (relaxed.best_alone, fill)
+    sign = 1.0 if exact_out else -1.0
+    costs = bounds.fixed.tolist()
+    able = [
+        (sign * row[ALONE] + costs[i], i)
+        for i, row in enumerate(relaxed.rows)
+        if bounds.modes[i] != OFF and row[ALONE] == row[ALONE]
+    ]
+    able.sort()
+    best: tuple[int, Fill] | None = None
+    best_value = inf
+    for least, i in able[:SINGLES_TRIED]:
+        # Whole lots and minimums only add to what it costs in any amounts.
+        if least >= best_value:
+            break
         fill = fill_alone(pair.sides[i], target, exact_out, bounds.units)
         if fill is not None:
-            return i, fill
-    return None
+            value = sign * float(fill.sends if exact_out else fill.receives) + costs[i]
+            if value < best_value:
+                best, best_value = (i, fill), value
+    return best
 
 
 def alternative(trade: Trade, fill: Fill, alone: Decimal, value: Decimal) -> Alternative:

@@ -1,16 +1,17 @@
-"""Whole lots: floor what water-filling wants, spend the rest well, then move lots where that helps."""
+"""Whole lots: branch market by market around what water-filling wants, as far as its bound allows better."""
 
 import numpy as np
+import numpy.typing as npt
 
 from app.domain.solver.compiled import compiled
 from app.domain.solver.kernels import (
     BASE_IS_TAKEN,
-    FORCED,
     FROZEN,
     IN,
     LOT,
     MIN_BASE,
     OFF,
+    OUT,
     Floats,
     Ints,
     Modes,
@@ -27,7 +28,15 @@ _SEARCH = (
     + ", int8[::1], float64[::1], float64[::1], float64[::1], float64, boolean, int64, float64[:, ::1])"
 )
 
-MOVABLE_LOTS = 24
+CLOSE_ENOUGH = 1e-6
+"""The share by which whole lots may stay behind what water-filling without them is worth: a hundredth of a bp."""
+NODES = 600
+"""How many choices of lots are tried for one choice of markets."""
+NEAR_ENOUGH = 8e-6
+NODES_ONCE_NEAR = 24
+"""How many are tried once the best is this near to the bound."""
+
+Flags = npt.NDArray[np.bool_]
 
 
 @compiled("float64(" + _STATE + ", int64, float64)")
@@ -160,34 +169,80 @@ def top_up(
         lots[best] += best_lots
 
 
-@compiled("float64(" + _STATE + ", float64[::1], int64, float64, boolean, float64)")
-def counterpart(
-    levels: Floats,
-    offsets: Ints,
-    params: Floats,
-    lots: Floats,
-    j: int,
-    target: float,
-    exact_out: bool,
-    sign: float,
-) -> float:
-    """Find the lots of one market that make up for one lot more, or less, on another."""
-    rest = target
+@compiled("void(" + _STATE + ", int8[::1], float64[::1], int64, float64)")
+def hold(levels: Floats, offsets: Ints, params: Floats, modes: Modes, starts: Floats, i: int, lots: float) -> None:
+    """Hold a market at a number of lots; at none it is left out."""
+    modes[i] = FROZEN if lots > 0.0 else OFF
+    starts[i] = in_for_lots(levels, offsets, params, i, lots) if lots > 0.0 else 0.0
+
+
+@compiled("float64(" + _STATE + ", int8[::1], int64[::1])")
+def coarsest_first(levels: Floats, offsets: Ints, params: Floats, modes: Modes, order: Ints) -> float:
+    """List the usable markets that trade in lots, those with the dearest lot first; return how many there are."""
+    count = 0
+    worth = np.zeros(params.shape[0])
     for i in range(params.shape[0]):
-        if i != j and params[i, LOT] > 0.0 and lots[i] > 0.0:
-            amount = in_for_lots(levels, offsets, params, i, lots[i])
-            rest -= out_for_in(levels, offsets, params, i, amount) if exact_out else amount
-    if np.isnan(rest):
-        return -1.0
-    fitting = (
-        lots_for_out(levels, offsets, params, j, rest)
-        if exact_out
-        else lots_for_in(levels, offsets, params, j, rest * (1.0 + 1e-13))
-    )
-    return min(fitting, lots[j] - sign) if sign > 0.0 else fitting
+        if modes[i] == OFF or params[i, LOT] == 0.0:
+            continue
+        worth[i] = in_for_lots(levels, offsets, params, i, 1.0)
+        if np.isnan(worth[i]):
+            worth[i] = 0.0
+        place = count
+        while place > 0 and worth[order[place - 1]] < worth[i]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
+        count += 1
+    return float(count)
 
 
-@compiled(_SEARCH)
+@compiled("float64(" + _STATE + ", int8[::1], boolean)")
+def dearest_lot(levels: Floats, offsets: Ints, params: Floats, modes: Modes, exact_out: bool) -> float:
+    """Return the most that one lot sends for a tender, or brings of a target: what lots may leave over, or exceed."""
+    most = 0.0
+    for i in range(params.shape[0]):
+        if modes[i] == OFF or params[i, LOT] == 0.0:
+            continue
+        one = in_for_lots(levels, offsets, params, i, 1.0)
+        if exact_out:
+            amount = out_for_in(levels, offsets, params, i, one)
+        else:
+            # The last level's lots are the dearest.
+            amount = one * max(levels[offsets[i], 0] / levels[offsets[i + 1] - 1, 0], 1.0)
+        if amount > most:
+            most = amount
+    return most
+
+
+@compiled("float64(float64[:, ::1], int8[::1], int64[::1], int64)")
+def common_grain(params: Floats, modes: Modes, order: Ints, held: int) -> float:
+    """Return the lot that every market's lots are multiples of; zero when some market trades without, or none is."""
+    least = params[order[held - 1], LOT]
+    for i in range(params.shape[0]):
+        if modes[i] == OFF:
+            continue
+        least = min(least, params[i, LOT])
+    for i in range(params.shape[0]):
+        if modes[i] == OFF:
+            continue
+        if least == 0.0 or params[i, BASE_IS_TAKEN] != params[order[0], BASE_IS_TAKEN]:
+            return 0.0
+        parts = params[i, LOT] / least
+        if abs(parts - np.rint(parts)) > 1e-9 * parts:
+            return 0.0
+    return float(least)
+
+
+@compiled("float64(float64[:, ::1], int64, float64, boolean)")
+def broken_grain(out: Floats, column: int, grain: float, exact_out: bool) -> float:
+    """Return by how much the sum of a column must change to be whole grains: less received, or more sent."""
+    grains = out[:, column].sum() / grain
+    if exact_out:
+        return float(max(np.ceil(grains * (1.0 - 1e-12)) - grains, 0.0) * grain)
+    return float(max(grains - np.floor(grains * (1.0 + 1e-12)), 0.0) * grain)
+
+
+@compiled(_SEARCH[:-1] + ", float64, boolean[::1])")
 def fit_lots(
     levels: Floats,
     offsets: Ints,
@@ -200,104 +255,114 @@ def fit_lots(
     exact_out: bool,
     max_legs: int,
     out: Floats,
+    worth_beating: float,
+    chosen: Flags,
 ) -> float:
-    """Round one choice of markets to whole lots; leaves the lots, and their fill in `out`."""
-    count = params.shape[0]
-    usable = modes.copy()
-    whole = True
-    even = True
-    movable = 0
-    lot = 0.0
-    for i in range(count):
-        if modes[i] == OFF:
-            continue
-        if params[i, LOT] == 0.0:
-            whole = False
-            continue
-        movable += 1
-        even = even and (lot == 0.0 or params[i, LOT] == lot)
-        lot = params[i, LOT]
-    for _ in range(16):
-        fill(levels, offsets, params, modes, starts, target, exact_out, out)
-        grew = False
-        for i in range(count):
-            if usable[i] == OFF or params[i, LOT] == 0.0:
-                continue
-            fitting = lots_for_in(levels, offsets, params, i, out[i, IN])
-            if fitting > lots[i] and tradable(params, i, fitting):
-                lots[i] = fitting
-                starts[i] = in_for_lots(levels, offsets, params, i, fitting)
-                modes[i] = FORCED
-                grew = True
-        if not grew or not whole:
-            break
-    if whole:
-        top_up(levels, offsets, params, usable, lots, target, exact_out, even)
-    best = value_lots(levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, out)
-    trial = lots.copy()
-    # Whole lots of one size are filled best one after the other; only uneven ones are worth moving about.
-    settled = whole and even and best > -np.inf
-    for _pass in range(0 if settled or movable > MOVABLE_LOTS else 2):
-        better = False
-        for i in range(count):
-            if usable[i] == OFF or params[i, LOT] == 0.0:
-                continue
-            for j in range(-1, count):
-                if j >= 0 and (j == i or usable[j] == OFF or params[j, LOT] == 0.0):
-                    continue
-                for sign in (-1.0, 1.0):
-                    trial[:] = lots
-                    trial[i] += sign
-                    if j >= 0:
-                        trial[j] = counterpart(levels, offsets, params, trial, j, target, exact_out, sign)
-                    if trial[i] < 0.0 or not trial[j if j >= 0 else i] >= 0.0:
-                        continue
-                    if whole and not exact_out:
-                        top_up(levels, offsets, params, usable, trial, target, exact_out, even)
-                    value = value_lots(
-                        levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out
-                    )
-                    if value - best > 1e-13 * abs(value):
-                        best = value
-                        lots[:] = trial
-                        better = True
-        if not better:
-            break
-    return value_lots(levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, out)
+    """Find the best whole lots for one choice of markets; leaves them in `lots` and their fill in `out`.
 
-
-@compiled(_SEARCH)
-def try_all_lots(
-    levels: Floats,
-    offsets: Ints,
-    params: Floats,
-    modes: Modes,
-    starts: Floats,
-    fixed: Floats,
-    lots: Floats,
-    target: float,
-    exact_out: bool,
-    max_legs: int,
-    out: Floats,
-) -> float:
-    """Try every combination of whole lots up to those given in `lots`; leaves the best one there."""
+    Markets in `chosen` trade at least one lot. Returns -inf where nothing is worth more than `worth_beating`. With the
+    lots of some markets held, what the rest is worth in any amounts is concave in the lots of the next one: from what
+    it would trade freely, each way is followed until that is no better than the best found.
+    """
     count = params.shape[0]
-    most = lots.copy()
+    order = np.empty(count, np.int64)
+    held = int(coarsest_first(levels, offsets, params, modes, order))
+    free = modes.copy()
+    begin = starts.copy()
     trial = np.zeros(count)
-    best = -np.inf
-    while True:
-        value = value_lots(levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out)
-        if value > best:
-            best = value
-            lots[:] = trial
-        i = 0
-        while i < count:
-            if most[i] > 0.0:
-                if trial[i] < most[i]:
-                    trial[i] += 1.0
-                    break
-                trial[i] = 0.0
-            i += 1
-        if i == count:
+    best = worth_beating
+    slack = dearest_lot(levels, offsets, params, modes, exact_out)
+    grain = common_grain(params, modes, order, held) if held > 0 else 0.0
+    even = grain > 0.0
+    # Where lots are of the asset received for a tender, or sent for a target, it is the objective that is whole grains.
+    column = -1
+    if grain > 0.0:
+        if exact_out != (params[order[0], BASE_IS_TAKEN] == 1.0):
+            column = IN if exact_out else OUT
+        elif exact_out:
+            target = np.ceil(target / grain * (1.0 - 1e-12)) * grain
+        else:
+            target = np.floor(target / grain * (1.0 + 1e-12)) * grain
+    if not target > 0.0:
+        return -np.inf
+    for place in range(held):
+        i = order[place]
+        even = even and params[i, LOT] == grain
+    if even:
+        # Whole lots of one size are filled best one after the other.
+        fill(levels, offsets, params, modes, starts, target, exact_out, out)
+        for place in range(held):
+            i = order[place]
+            trial[i] = max(lots_for_in(levels, offsets, params, i, out[i, IN]), 1.0 if chosen[i] else 0.0)
+        top_up(levels, offsets, params, free, trial, target, exact_out, True)
+        best = value_lots(levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out)
+        lots[:] = trial
+        return best if best > worth_beating else -np.inf
+    below = np.zeros(held)
+    above = np.zeros(held)
+    low_first = np.zeros(held, np.bool_)
+    depth = 0
+    entering = True
+    found = False
+    enough = best + CLOSE_ENOUGH * abs(best) if best > -np.inf else best
+    bound = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
+    if column >= 0:
+        bound -= broken_grain(out, column, grain, exact_out)
+    if held == 0 or not bound > enough:
+        return bound if bound > enough else -np.inf
+    near = bound - NEAR_ENOUGH * abs(bound)
+    for node in range(NODES):
+        if node >= NODES_ONCE_NEAR and found and best >= near:
             break
+        i = order[depth]
+        if entering:
+            wanted = out[i, OUT if params[i, BASE_IS_TAKEN] == 1.0 else IN] / params[i, LOT]
+            below[depth] = np.floor(wanted * (1.0 + 1e-13) + 1e-12)
+            above[depth] = below[depth] + 1.0
+            low_first[depth] = wanted - below[depth] < 0.5
+            entering = False
+        if below[depth] < 0.0 and above[depth] < 0.0:
+            modes[i] = free[i]
+            starts[i] = begin[i]
+            depth -= 1
+            if depth < 0:
+                break
+            continue
+        downward = above[depth] < 0.0 or (below[depth] >= 0.0 and low_first[depth])
+        low_first[depth] = not low_first[depth]
+        trial[i] = below[depth] if downward else above[depth]
+        hold(levels, offsets, params, modes, starts, i, trial[i])
+        allowed = tradable(params, i, trial[i]) and (trial[i] > 0.0 or not chosen[i]) and not np.isnan(starts[i])
+        bound = -np.inf
+        if allowed and depth + 1 < held:
+            bound = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
+            if column >= 0:
+                bound -= broken_grain(out, column, grain, exact_out)
+        elif allowed:
+            bound = value_lots(levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out)
+        if not bound > enough:
+            # Upwards a minimum may still be reached; otherwise it only gets worse.
+            if not downward and not allowed and not np.isnan(starts[i]):
+                above[depth] += 1.0
+            elif downward:
+                below[depth] = -1.0
+            else:
+                above[depth] = -1.0
+            continue
+        if downward:
+            below[depth] -= 1.0
+        else:
+            above[depth] += 1.0
+        if depth + 1 < held:
+            depth += 1
+            entering = True
+        else:
+            best = bound
+            enough = best + CLOSE_ENOUGH * abs(best)
+            found = True
+            lots[:] = trial
+    if not found:
+        return -np.inf
+    modes[:] = free
+    starts[:] = begin
     return value_lots(levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, out)

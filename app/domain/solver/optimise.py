@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 
 from app.domain.solver.kernels import (
-    FORCED,
-    FREE,
     IN,
-    LOT,
     MIN_IN,
     OFF,
     OUT,
@@ -22,14 +20,13 @@ from app.domain.solver.kernels import (
     fill,
     quote,
 )
-from app.domain.solver.lots import fit_lots, lots_for_in, lots_for_out, try_all_lots
+from app.domain.solver.lots import CLOSE_ENOUGH, Flags, fit_lots
 from app.domain.solver.pair import Pair
 from app.domain.solver.realise import DUST, Execution, Rows, realise
 from app.domain.solver.selection import improve, narrow, switch, value_subsets
 from app.domain.solver.sides import Units
 
 ENUMERATED_CHOICES = 8
-ENUMERATED_LOTS = 4096.0
 IMPROVING_PASSES = 16
 SWAPS_PER_PASS = 2048
 
@@ -46,6 +43,14 @@ class Relaxed:
     error: float
     best_alone: int
     legs: int
+
+
+class Settled(NamedTuple):
+    """One choice of markets in whole lots: its value, its fill, and the book that ended in."""
+
+    value: float
+    rows: Rows
+    ended_in: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,41 +88,55 @@ def execute(
     """Trade a target within all bounds, or return None when that is impossible."""
     if pair.plain and relaxed.legs <= bounds.max_legs:
         return realise(pair, relaxed.rows, relaxed.ended_in, target, exact_out, bounds.units)
-    choices = _choices(pair, relaxed, bounds)
+    usable = int(np.count_nonzero(bounds.modes))
+    crowded = relaxed.legs > bounds.max_legs
+    # What lots and minimums leave over may need another market than those that water-filling uses.
+    may_crowd = not crowded and usable > bounds.max_legs
+    execution = None
+    if not may_crowd or usable > ENUMERATED_CHOICES:
+        execution = _choose(pair, relaxed, bounds, target, exact_out, should_stop, crowded=crowded)
+    if execution is None and may_crowd:
+        execution = _choose(pair, relaxed, bounds, target, exact_out, should_stop, crowded=True)
+    return execution
+
+
+def _choose(
+    pair: Pair, relaxed: Relaxed, bounds: Bounds, target: Decimal, exact_out: bool, should_stop: Callable[[], bool],
+    *, crowded: bool,
+) -> Execution | None:  # fmt: skip
+    choices = _choices(pair, relaxed, bounds, crowded=crowded)
     modes, starts = bounds.modes.copy(), pair.unstarted.copy()
-    if pair.has_lots:
-        exhausted = _try_every_combination(pair, bounds, choices, target, exact_out)
-        if exhausted is not None:
-            rows = exhausted.tolist()
-            return realise(pair, rows, -1, target, exact_out, bounds.units) if rows else None
-    if not len(choices) or not _choice_matters(pair, relaxed, bounds):
-        return _settle(pair, bounds, modes, starts, target, exact_out)[1]
+    if not len(choices) or not (crowded or _choice_matters(pair, relaxed, bounds)):
+        return _settled(pair, bounds, modes, starts, target, exact_out)
     if len(choices) <= ENUMERATED_CHOICES:
         return _best_subset(pair, bounds, choices, modes, starts, target, exact_out, should_stop)
     if _search(pair, bounds, choices, modes, starts, float(target), exact_out, should_stop) == -np.inf:
         return None
-    return _settle(pair, bounds, modes, starts, target, exact_out)[1]
+    return _settled(pair, bounds, modes, starts, target, exact_out)
+
+
+def _settled(
+    pair: Pair, bounds: Bounds, modes: Modes, starts: Floats, target: Decimal, exact_out: bool
+) -> Execution | None:
+    settled = _settle(pair, bounds, modes, starts, target, exact_out, -np.inf, np.zeros(len(pair.sides), np.bool_))
+    return None if settled is None else realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
 
 
 def _settle(
-    pair: Pair, bounds: Bounds, modes: Modes, starts: Floats, target: Decimal, exact_out: bool
-) -> tuple[float, Execution | None]:
+    pair: Pair, bounds: Bounds, modes: Modes, starts: Floats, target: Decimal, exact_out: bool, beaten: float,
+    chosen: Flags,
+) -> Settled | None:  # fmt: skip
     out = np.empty((len(pair.sides), RESULTS))
-    ended_in = -1
-    if pair.has_lots:
-        lots = np.zeros(len(pair.sides))
-        value = fit_lots(
-            pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, lots, float(target), exact_out,
-            bounds.max_legs, out,
-        )  # fmt: skip
-        if value == -np.inf:
-            return value, None
-    else:
-        value = 0.0
+    if not pair.has_lots:
         _remaining, _rate, ended_in = fill(
             pair.levels, pair.offsets, pair.params, modes, starts, float(target), exact_out, out
         )
-    return value, realise(pair, out.tolist(), ended_in, target, exact_out, bounds.units)
+        return Settled(0.0, out.tolist(), ended_in)
+    value = fit_lots(
+        pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, np.zeros(len(pair.sides)), float(target),
+        exact_out, bounds.max_legs, out, beaten, chosen,
+    )  # fmt: skip
+    return None if value == -np.inf else Settled(value, out.tolist(), -1)
 
 
 def _best_subset(
@@ -135,25 +154,36 @@ def _best_subset(
         pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, choices, float(target), exact_out,
         bounds.max_legs, out,
     )  # fmt: skip
-    best, best_value = None, -np.inf
+    found: list[Settled] = []
+    best = -np.inf
     # Whole lots can only lower a subset's value, so the order of the values tells when to stop.
     for subset in np.argsort(-values, kind="stable").tolist():
-        if values[subset] <= best_value or values[subset] == -np.inf or (best is not None and should_stop()):
+        enough = best + CLOSE_ENOUGH * abs(best) if found else best
+        if values[subset] <= enough or (found and should_stop()):
             break
+        chosen = np.zeros(len(pair.sides), np.bool_)
         for bit, i in enumerate(choices):
-            switch(pair.params, modes, starts, i, bool(subset >> bit & 1))
-        value, execution = _settle(pair, bounds, modes.copy(), starts.copy(), target, exact_out)
-        if execution is None:
+            chosen[i] = subset >> bit & 1
+            switch(pair.params, modes, starts, i, bool(chosen[i]))
+        settled = _settle(pair, bounds, modes.copy(), starts.copy(), target, exact_out, best, chosen)
+        if settled is None:
             continue
         if not pair.has_lots:
+            execution = realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
+            if execution is not None:
+                return execution
+            continue
+        found.append(settled)
+        best = settled.value
+    # A float's rounding may have made the best impossible: then the one before it.
+    for settled in reversed(found):
+        execution = realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
+        if execution is not None:
             return execution
-        if value > best_value:
-            best, best_value = execution, value
-    return best
+    return None
 
 
-def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> Ints:
-    crowded = relaxed.legs > bounds.max_legs
+def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds, *, crowded: bool) -> Ints:
     chosen = [
         i
         for i, side in enumerate(pair.sides)
@@ -164,9 +194,12 @@ def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> Ints:
 
 
 def _choice_matters(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> bool:
-    if relaxed.legs > bounds.max_legs or bool(bounds.fixed.any()):
+    if bool(bounds.fixed.any()):
         return True
     minimums = pair.params[:, MIN_IN].tolist()
+    if pair.has_lots and pair.has_minimums:
+        # What lots leave over may go to a market that was not used before.
+        return True
     return any(0.0 < row[IN] < minimum for row, minimum in zip(relaxed.rows, minimums, strict=True))
 
 
@@ -193,45 +226,4 @@ def _search(
         if not better > best:
             break
         best = better
-    return best
-
-
-def _try_every_combination(
-    pair: Pair,
-    bounds: Bounds,
-    choices: Ints,
-    target: Decimal,
-    exact_out: bool,
-) -> Floats | None:
-    amount = float(target)
-    most = np.zeros(len(pair.sides))
-    combinations = 1.0
-    for i in range(len(pair.sides)):
-        if bounds.modes[i] == OFF or pair.params[i, LOT] == 0.0:
-            continue
-        held = lots_for_in(pair.levels, pair.offsets, pair.params, i, np.inf if exact_out else amount)
-        if exact_out:
-            needed = lots_for_out(pair.levels, pair.offsets, pair.params, i, amount)
-            held = held if np.isnan(needed) else min(held, needed)
-        most[i] = held
-        combinations *= held + 1.0
-        if not combinations <= ENUMERATED_LOTS:
-            return None
-    others = [int(i) for i in choices if pair.params[i, LOT] == 0.0]
-    if not combinations * 2.0 ** len(others) <= ENUMERATED_LOTS:
-        return None
-    best_value, best = -np.inf, np.empty((0, RESULTS))
-    for subset in range(1 << len(others)):
-        modes, starts = bounds.modes.copy(), pair.unstarted.copy()
-        for bit, i in enumerate(others):
-            starts[i] = pair.params[i, MIN_IN]
-            on = FORCED if starts[i] > 0.0 else FREE
-            modes[i] = on if subset >> bit & 1 else OFF
-        lots, out = most.copy(), np.empty((len(pair.sides), RESULTS))
-        value = try_all_lots(
-            pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, lots, amount, exact_out,
-            bounds.max_legs, out,
-        )  # fmt: skip
-        if value > best_value:
-            best_value, best = value, out
     return best

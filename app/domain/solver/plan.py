@@ -1,17 +1,16 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
 
 from app.domain.solver.exact import ONE, ZERO, floor_to, short_down
-from app.domain.solver.explain import best_single
+from app.domain.solver.explain import best_single, fill_alone
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
-from app.domain.solver.pair import Pair, price_of
-from app.domain.solver.prepared import PreparedMarket
+from app.domain.solver.pair import Pair
 from app.domain.solver.realise import Execution
 from app.domain.solver.shortfall import largest
 from app.domain.solver.sides import Fill, Units
@@ -19,6 +18,9 @@ from app.domain.trade import Trade
 from app.domain.values import Asset
 
 SHRINKS = 64
+
+PriceOf = Callable[[Asset, Asset], Decimal | None]
+"""Prices a third asset in another, None when no market does."""
 
 
 @dataclass(slots=True)
@@ -42,14 +44,14 @@ class Planner:
         pair: Pair,
         modes: Modes,
         units: Units,
-        markets: Sequence[PreparedMarket],
+        price_of: PriceOf,
         should_stop: Callable[[], bool],
     ) -> None:
         """Take what stays the same whatever the amount."""
         self.trade = trade
         self.pair = pair
         self.units = units
-        self._markets = markets
+        self._price_of = price_of
         self._should_stop = should_stop
         self.price_first = False
         self._third_prices: dict[Asset, tuple[Decimal, Asset] | None] = {}
@@ -64,10 +66,10 @@ class Planner:
         relaxed = relax(pair, self.bounds.modes, target, exact_out)
         prices = self._prices(relaxed.rate)
         bounds = self.bounds
-        if pair.has_fixed_costs:
-            bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
         if relaxed.remaining > 1e-9 * float(target):
             return None
+        if pair.has_fixed_costs:
+            bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
         execution = execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
         single = best_single(pair, relaxed, bounds, target, exact_out)
         if single is None:
@@ -82,6 +84,22 @@ class Planner:
             if self.price_first or (value <= alone_value if exact_out else value >= alone_value):
                 return Plan(target, relaxed, execution, prices, value, (fill, alone_value))
         return Plan(target, relaxed, alone, prices, alone_value, (fill, alone_value))
+
+    def alone(self, planned: Plan, exact_out: bool, fits: Callable[[Plan], bool]) -> Plan | None:
+        """Plan a planned amount on the one market that does it best among those that fit."""
+        best: Plan | None = None
+        for i, side in enumerate(self.pair.sides):
+            if self.bounds.modes[i] == OFF:
+                continue
+            fill = fill_alone(side, planned.target, exact_out, self.units)
+            if fill is None:
+                continue
+            execution = Execution({i: fill}, fill.sends, fill.receives)
+            value = self.value(execution, planned.prices, exact_out)
+            plan = replace(planned, execution=execution, value=value, alone=(fill, value))
+            if fits(plan) and (best is None or (value < best.value if exact_out else value > best.value)):
+                best = plan
+        return best
 
     def value(self, execution: Execution, prices: dict[Asset, Decimal], exact_out: bool) -> Decimal:
         """Value an execution by the trade's objective, fixed costs counted in its asset."""
@@ -230,7 +248,7 @@ class Planner:
             instrument = self.trade.instrument
             priced = None
             for counted_in in (instrument.quote, instrument.base):
-                price = price_of(asset, self._markets, counted_in)
+                price = self._price_of(asset, counted_in)
                 if price is not None:
                     priced = (price, counted_in)
                     break

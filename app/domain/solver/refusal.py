@@ -16,8 +16,10 @@ MOST_SLIPPAGE_BPS = 10_000
 SLIPPAGE_GRID = Decimal("0.000001")
 _SHORT_DIGITS = 12
 _TIED: Mapping[str, frozenset[str]] = {
-    "quantity": frozenset(("quantity", "max_legs", "fixed_costs")),
-    "max_legs": frozenset(("quantity", "max_legs")),
+    "quantity": frozenset(("quantity", "max_legs", "max_hops", "fixed_costs")),
+    "max_legs": frozenset(("quantity", "max_legs", "max_hops")),
+    "max_hops": frozenset(("quantity", "max_legs", "max_hops")),
+    "reach": frozenset(("reach", "max_hops", "fixed_costs")),
     "venues": frozenset(("venues", "fixed_costs")),
     "markets": frozenset(("markets", "fixed_costs")),
 }
@@ -77,6 +79,11 @@ def quantities(trade: Trade, amounts: Iterable[Decimal]) -> Iterable[Offer]:
 def legs(trade: Trade, caps: Iterable[int]) -> Iterable[Offer]:
     """Offer the trade with more legs."""
     return (Offer(str(cap), replace(trade, constraints=replace(trade.constraints, max_legs=cap))) for cap in caps)
+
+
+def hops(trade: Trade, caps: Iterable[int]) -> Iterable[Offer]:
+    """Offer the trade with more hops."""
+    return (Offer(str(cap), replace(trade, constraints=replace(trade.constraints, max_hops=cap))) for cap in caps)
 
 
 def balances(trade: Trade, asset: Asset, amounts: Iterable[Decimal]) -> Iterable[Offer]:

@@ -17,6 +17,7 @@ from app.domain.solver.kernels import (
     score,
     surplus,
 )
+from app.domain.solver.lots import dearest_lot
 
 _CHOICE = (
     "(float64[:, ::1], int64[::1], float64[:, ::1], int8[::1], float64[::1], float64[::1], int64[::1], float64, "
@@ -48,12 +49,20 @@ def value_subsets(
     max_legs: int,
     out: Floats,
 ) -> Floats:
-    """Value every subset of the open choices, numbered by their bits."""
+    """Value every subset of the open choices, numbered by their bits; lots count as any amounts, a lot amiss."""
     values = np.empty(1 << len(open_choices))
+    slack = dearest_lot(levels, offsets, params, modes, exact_out)
     for subset in range(len(values)):
+        on = 0
+        for bit in range(len(open_choices)):
+            on += (subset >> bit) & 1
+        if on > max_legs:
+            # A market that is used for nothing is left out by another subset.
+            values[subset] = -np.inf
+            continue
         for bit in range(len(open_choices)):
             switch(params, modes, starts, open_choices[bit], (subset >> bit) & 1 == 1)
-        values[subset] = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, 0.0, out)
+        values[subset] = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
     return values
 
 

@@ -1,6 +1,7 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
 
@@ -12,7 +13,7 @@ from app.domain.solver.explain import alternative, excluded_names
 from app.domain.solver.graph import evidence
 from app.domain.solver.graph.beyond import beyond
 from app.domain.solver.graph.network import Network, network_of
-from app.domain.solver.graph.solving import GraphSolving
+from app.domain.solver.graph.solving import GraphSolving, third_price
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
@@ -32,16 +33,32 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
     `costs` sum exactly to `sends - arrival * receives + fixed` for a buy and to `arrival * sends - receives + fixed`
     for a sell, where `fixed` is valued at the marginal prices and a fee in the base at the arrival price.
     """
-    trade = problem.trade
-    decimals = problem.decimals
-    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
 
     def obstacle(other: Trade) -> str | None:
         try:
-            _Solving(other, pair, problem, should_stop).solve()
+            _routed(replace(problem, trade=other), should_stop, briefly=True)
         except Refusal as refusal:
             return refusal.turns
         return None
+
+    with localcontext(EXACT):
+        try:
+            return _routed(problem, should_stop)
+        except Refusal as refusal:
+            raise refusal.stated(obstacle) from None
+
+
+def _routed(problem: Problem, should_stop: Callable[[], bool], *, briefly: bool = False) -> Solution:
+    trade, decimals = problem.trade, problem.decimals
+    divide = (decimals.get(trade.gives, DEFAULT_DECIMALS), decimals.get(trade.takes, DEFAULT_DECIMALS))
+    pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
+    network = None if pair.is_everything else _network(problem, pair)
+    if network is None:
+        return _Solving(trade, pair, problem, should_stop).solve()
+
+    proven = _proven(problem, pair, network, should_stop)
+    if proven is not None:
+        return proven
 
     def direct(other: Trade) -> Solution | None:
         try:
@@ -49,18 +66,7 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
         except Refusal:
             return None
 
-    with localcontext(EXACT):
-        pair = pair_of(problem.markets, trade.instrument, trade.gives, divide)
-        network = None if pair.is_everything else _network(problem, pair)
-        if network is not None:
-            return (
-                _proven(problem, pair, network, should_stop)
-                or GraphSolving(problem, network, direct, should_stop).solve()
-            )
-        try:
-            return _Solving(trade, pair, problem, should_stop).solve()
-        except Refusal as refusal:
-            raise refusal.stated(obstacle) from None
+    return GraphSolving(problem, network, direct, should_stop, briefly=briefly).solve()
 
 
 def arrival_price(problem: Problem) -> Decimal:
@@ -101,6 +107,7 @@ def _proven(problem: Problem, pair: Pair, network: Network, should_stop: Callabl
 class _Solving:
     def __init__(self, trade: Trade, pair: Pair, problem: Problem, should_stop: Callable[[], bool]) -> None:
         self.trade = trade
+        self.problem = problem
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
         self.pair = pair
@@ -108,7 +115,7 @@ class _Solving:
         if not modes.any():
             refuse_empty(self.pair, trade)
         self.units = self.pair.units
-        self.planner = Planner(trade, self.pair, modes, self.units, problem.markets, should_stop)
+        self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
         if self.planner.unvalued and not self.planner.bounds.modes.any():
             refuse_unvalued(trade, self.planner.unvalued[0])
         self.grid = self.units.taken if self.exact_out else self.units.given
@@ -119,6 +126,9 @@ class _Solving:
         self.binding: list[str] = []
         self.least_rate = 0.0
         self.last_rate = 0.0
+
+    def _price_of(self, asset: Asset, quote: Asset) -> Decimal | None:
+        return third_price(self.problem, asset, quote)
 
     def solve(self) -> Solution:
         trade = self.trade
@@ -170,10 +180,26 @@ class _Solving:
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
+        free = self._uncharged(planned, held)
+        if free is not None:
+            return free
         if not self.trade.constraints.allow_partial:
             self._refuse_balance([self._needs(planned)], self.gives)
         self.binding.append("balances")
         return self._afford(planned, held)
+
+    def _uncharged(self, planned: Plan, held: Decimal) -> Plan | None:
+        # What is paid aside in the asset given may be all that the balance falls short of.
+        if not self.planner.paid_aside(planned.execution).get(self.gives, ZERO):
+            return None
+        before = self.planner.bounds
+        self.planner.without(self.gives)
+        free = self.planner.plan(planned.target, self.exact_out) if self.planner.bounds.modes.any() else None
+        if free is not None and self._needs(free) <= held:
+            self.binding.append("balances")
+            return free
+        self.planner.bounds = before
+        return None
 
     def _needs(self, planned: Plan) -> Decimal:
         return planned.execution.sends + self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
@@ -236,10 +262,15 @@ class _Solving:
         def fits_all(plan: Plan) -> bool:
             return fits(plan) and self._affordable(plan)
 
-        if not fits(planned) and self.pair.has_fixed_costs:
-            # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
-            self.planner.price_first = True
-            planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
+        if not fits(planned) and not self.pair.plain:
+            # What is cheapest with its fixed costs, or in the fewest lots, may have the worse price, and the bound is
+            # on the price.
+            alone = self.planner.alone(planned, self.exact_out, fits_all)
+            if self.pair.has_fixed_costs:
+                self.planner.price_first = True
+                planned = self._fund(self.planner.plan(planned.target, self.exact_out) or planned)
+            if alone is not None and not (fits_all(planned) and self._is_better(planned, alone)):
+                planned = alone
         if fits(planned):
             return planned
         if not trade.constraints.allow_partial:
@@ -253,6 +284,9 @@ class _Solving:
             tiny = self.planner.shrink(planned.target / 2**10, self.grid, self.exact_out, self._affordable)
             self._refuse_price([planned] if tiny is None else [tiny, planned], name)
         return smaller
+
+    def _is_better(self, plan: Plan, other: Plan) -> bool:
+        return plan.value < other.value if self.exact_out else plan.value > other.value
 
     def _refuse_price(self, plans: list[Plan], name: str) -> NoReturn:
         fills = [(plan.execution.sends, plan.execution.receives) for plan in plans]

@@ -8,12 +8,13 @@ import numpy as np
 from app.domain.market import OrderBook
 from app.domain.solution import Alternative, Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
-from app.domain.solver.exact import BASIS_POINTS, ONE, STATED, ZERO, short_down, short_up
+from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
+from app.domain.solver.graph.worth import middle
 from app.domain.solver.kernels import EPSILON
 from app.domain.trade import Constraints, Trade
-from app.domain.values import Amount, Asset
+from app.domain.values import Amount
 
 IDLE_SHARE = 1e-6
 USED = 1e-9
@@ -21,25 +22,8 @@ USED = 1e-9
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
     """Return the middle of the best zero-size buy and sell rates over the allowed ways, fees excluded."""
-    base, quote = trade.instrument.base, trade.instrument.quote
-    selling = _log_rate(network, allowed, base, quote, trade.constraints.max_hops)
-    buying = _log_rate(network, allowed, quote, base, trade.constraints.max_hops)
-    prices = [np.exp(rate) for rate in (selling, -buying) if np.isfinite(rate)]
-    return STATED.plus(sum((Decimal(float(price)) for price in prices), ZERO) / len(prices)) if prices else ZERO
-
-
-def _log_rate(network: Network, allowed: Flags, gives: Asset, takes: Asset, max_hops: int) -> float:
-    kept = network.useful(allowed, gives, takes, max_hops)
-    best = np.full(len(network.assets), -np.inf)
-    best[network.index[gives]] = 0.0
-    for _ in range(max_hops):
-        # One edge a round: rounds in place could walk further than the trade may.
-        before = best.copy()
-        reach = before[network.source[kept]] + network.log_fee_free[kept]
-        np.maximum.at(best, network.sink[kept], reach)
-        if (best == before).all():
-            break
-    return float(best[network.index[takes]])
+    instrument = trade.instrument
+    return middle(network, allowed, instrument.base, instrument.quote, trade.constraints.max_hops)
 
 
 def certify(planner: GraphPlanner, planned: GraphPlan, least_rate: float) -> Certificate:

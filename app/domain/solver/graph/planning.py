@@ -8,18 +8,22 @@ import numpy as np
 
 from app.domain.solution import Solution
 from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
+from app.domain.solver.graph.choosing import Choosing, Limits
 from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
 from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
 from app.domain.solver.graph.survey import Survey
+from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
 COMPLETE = Decimal("1e-9")
-DROPS = 6
+COARSE = 1e-9
+"""An asset that divides no finer than this share of what flows through it."""
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
@@ -45,7 +49,10 @@ class GraphPlan:
 
 
 class GraphPlanner:
-    """Plans any amount of one trade over one graph."""
+    """Plans any amount of one trade over one graph.
+
+    Of several answers one that `fits` is preferred; with `price_first` fixed costs are not avoided for a better price.
+    """
 
     def __init__(
         self,
@@ -66,6 +73,9 @@ class GraphPlanner:
         self.relaxation = Relaxation(network, kept, self.start, self.end, trade.constraints.max_hops)
         self.should_stop = should_stop
         self._third_price = third_price
+        self.fits: Callable[[Journey], bool] = lambda _: True
+        self.price_first = False
+        self.thorough = True
         self._direct = direct
 
     def restrict(self, kept: Flags) -> None:
@@ -82,33 +92,90 @@ class GraphPlanner:
         if relaxed is None:
             relaxed = self.relaxation.at_survey(survey)
         prices = self._prices(relaxed, survey)
-        path = dict.fromkeys(map(int, survey.path), 1.0)
-        single = self._simulate(path, target, exact_out) if path else None
+        costs = self._costs(prices, exact_out)
+        paths = self._paths(survey, costs)
+        singles = [
+            each for path in paths if (each := self._simulate(dict.fromkeys(path, 1.0), target, exact_out)) is not None
+        ]
+        single = self._best(singles, prices, exact_out)
         candidates = [] if single is None else [single]
         both = self._pair(target, exact_out)
         if both is not None:
             candidates.append(both)
         shortened: tuple[str, ...] = ()
         flow = self._acyclic(relaxed, exact_out)
+        broken = self._broken(flow)
         if flow:
             shaped, shortened = self._shape(flow, survey)
-            journey = self._simulate(shaped, target, exact_out) if shaped else None
-            if journey is not None:
-                candidates.append(journey)
-            if exact_out and self._repeats(flow):
+            candidates += self._simulated(shaped, target, survey)
+            if exact_out and self._repeats(flow) and (self.thorough or not candidates):
                 candidates += self._by_tender(relaxed, target)
-            if any(self.network.in_steps[e] for e in shaped):
-                candidates += self._around_steps(shaped, target, survey)
-        if not candidates:
+        best = self._best(candidates, prices, exact_out)
+        if flow and (broken or costs.any()) and (self.thorough or best is None or not self.fits(best)):
+            floor = -np.inf if best is None else -self._sign(exact_out) * float(self.value(best, prices, exact_out))
+            for chosen in self._chosen(flow, relaxed, survey, costs, paths, floor):
+                candidates += self._simulated(chosen, target, survey)
+            best = self._best(candidates, prices, exact_out)
+        if best is None:
             return None
-        best = min(
-            ((self._sign(exact_out) * self.value(each, prices, exact_out), i) for i, each in enumerate(candidates))
-        )[1]
-        journey = candidates[best]
-        if self.network.costly.any() or len(journey.steps) > 1:
-            journey = self._fewer(journey, target, survey, prices)
         alone = None if single is None else (single, self.value(single, prices, exact_out))
-        return GraphPlan(target, relaxed, journey, prices, self.value(journey, prices, exact_out), alone, shortened)
+        return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
+
+    def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
+        sign = self._sign(exact_out)
+
+        def rank(journey: Journey) -> tuple[bool, Decimal]:
+            return not self.fits(journey), sign * self.value(journey, prices, exact_out)
+
+        return min(journeys, key=rank, default=None)
+
+    def _costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
+        network = self.network
+        costs = np.zeros(len(network.directions))
+        if self.price_first:
+            return costs
+        objective = prices[self.trade.gives if exact_out else self.trade.takes]
+        for e in np.flatnonzero(network.costly & self.kept):
+            cost = network.exchanges[int(network.market[e])].market.fixed_cost
+            if cost is not None:
+                costs[e] = float(cost.amount * prices[cost.asset] / objective)
+        return costs
+
+    def _paths(self, survey: Survey, costs: Floats) -> list[list[int]]:
+        paths = [[int(e) for e in survey.path]] if len(survey.path) else []
+        has_cycles = self.relaxation.has_cycles
+        if has_cycles or self._is_coarse(survey) or costs.any() or bool((self.network.in_steps & self.kept).any()):
+            constraints = self.trade.constraints
+            most = min(constraints.max_hops, constraints.max_legs)
+            paths += ruled_paths(
+                self.network, self.kept, (self.start, self.end), survey.amount, most, costs,
+                exact_out=survey.exact_out, has_cycles=has_cycles,
+            )  # fmt: skip
+        return paths
+
+    def _is_coarse(self, survey: Survey) -> bool:
+        # Rounded to few digits on every leg, a path may be worth less than another that is shorter.
+        amounts = survey.needed if survey.exact_out else survey.reached
+        return any(
+            float(self.unit_of(asset)) > COARSE * amount
+            for asset, amount in zip(self.network.assets, amounts, strict=True)
+            if amount > 0.0
+        )
+
+    def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
+        journey = self._simulate(flow, target, survey.exact_out) if flow else None
+        found = [] if journey is None else [journey]
+        if any(self.network.in_steps[e] for e in flow):
+            found += self._around_steps(flow, target, survey)
+        return found
+
+    def _chosen(
+        self, flow: Flow, relaxed: Relaxed, survey: Survey, costs: Floats, paths: list[list[int]], floor: float
+    ) -> list[Flow]:
+        constraints = self.trade.constraints
+        limits = Limits(constraints.max_legs, constraints.max_hops, costs)
+        choosing = Choosing(self.network, self.relaxation, survey, limits, self.should_stop)
+        return choosing.search(flow, choosing.worth(relaxed), paths, floor)
 
     def value(self, journey: Journey, prices: Mapping[Asset, Decimal], exact_out: bool) -> Decimal:
         """Value a journey by the trade's objective, fixed costs counted in its asset."""
@@ -273,34 +340,6 @@ class GraphPlanner:
             if beside:
                 extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
         return flow if self._broken(extended) else extended
-
-    def _fewer(self, journey: Journey, target: Decimal, survey: Survey, prices: Mapping[Asset, Decimal]) -> Journey:
-        exact_out = survey.exact_out
-        sign = self._sign(exact_out)
-        value = sign * self.value(journey, prices, exact_out)
-        tried: set[int] = set()
-        for _ in range(DROPS):
-            used = [step.direction for step in journey.steps]
-            costly = [e for e in used if self.network.costly[e] and e not in tried]
-            if not costly or self.should_stop():
-                break
-            best: tuple[Decimal, Journey] | None = None
-            for e in costly:
-                market = self.network.market[e]
-                rest = connected(
-                    self.network,
-                    {other: 1.0 for other in used if self.network.market[other] != market}, self.start, self.end,
-                )  # fmt: skip
-                again = self._on(rest, survey) if rest else {}
-                other = self._simulate(again, target, exact_out) if again else None
-                if other is not None:
-                    worth = sign * self.value(other, prices, exact_out)
-                    if worth < value and (best is None or worth < best[0]):
-                        best = worth, other
-            if best is None:
-                break
-            value, journey = best
-        return journey
 
     def _prices(self, relaxed: Relaxed, survey: Survey) -> dict[Asset, Decimal]:
         instrument, network = self.trade.instrument, self.network

@@ -73,6 +73,7 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
             steps.append(Step(e, number if repeats else depth[asset], fill))
         held[asset] = left
         number += 1
+    steps.sort(key=lambda step: step.step)
     return _journey(network, steps, start, end)
 
 

@@ -1,41 +1,67 @@
 """Solve one trade over the whole graph of markets."""
 
 from collections.abc import Callable, Iterable
-from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
+from dataclasses import replace
+from decimal import Decimal
 from typing import NoReturn
 
 import numpy as np
 
-from app.domain.errors import Infeasible
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
-from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, STATED, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
-from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
-from app.domain.solver.graph.refusals import refuse_balance, refuse_price, refuse_quantity, refuse_unreachable
-from app.domain.solver.graph.simulate import Step
+from app.domain.solver.graph.refusals import (
+    refuse_balance,
+    refuse_price,
+    refuse_quantity,
+    refuse_unpriced,
+    refuse_unreachable,
+)
+from app.domain.solver.graph.simulate import Journey, Step
+from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
+from app.domain.solver.refusal import Refusal, quantities
 from app.domain.trade import Side, Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
 SHRINKS = 24
-REFINEMENTS = 28
+REFINEMENTS = 36
+FINEST = Decimal("1e-9")
+TINY = Decimal(2) ** -10
 HELD_WIDENING = 1.0 + 1e-9
 
 Direct = Callable[[Trade], Solution | None]
 """Solves a trade on the markets of its own pair alone, or finds that they cannot."""
 
 
+def third_price(problem: Problem, asset: Asset, quote: Asset) -> Decimal | None:
+    """Price an asset that is not of the pair in one that is: by the markets of the two, else over several."""
+    direct = price_of(asset, problem.markets, quote)
+    return direct or worth(network_of(problem.markets, problem.decimals), asset, quote, problem.as_of)
+
+
 class GraphSolving:
     """One trade on one network."""
 
-    def __init__(self, problem: Problem, network: Network, direct: Direct, should_stop: Callable[[], bool]) -> None:
-        """Take the directions that may matter. Raises Infeasible when there are none."""
+    def __init__(
+        self,
+        problem: Problem,
+        network: Network,
+        direct: Direct,
+        should_stop: Callable[[], bool],
+        *,
+        briefly: bool = False,
+    ) -> None:
+        """Take the directions that may matter. Raises Refusal when there are none; `briefly` without offers."""
         trade = problem.trade
         self.trade, self.network = trade, network
         self.problem = problem
+        self._direct = direct
+        self._briefly = briefly
         self.gives, self.takes = trade.gives, trade.takes
         self.exact_out = trade.is_exact_out
         self.buys = trade.side is Side.BUY
@@ -44,7 +70,11 @@ class GraphSolving:
         kept = network.useful(self.allowed, self.gives, self.takes, trade.constraints.max_hops)
         if not kept.any():
             refuse_unreachable(network, trade, problem.as_of)
+        kept, unpriced = self._priceable(kept)
+        if not kept.any():
+            refuse_unpriced(trade, unpriced[0])
         self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
+        self.planner.fits = self._affordable
         self.grid = self._unit(trade.quantity_asset)
         self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
         self.conceivable = trade.quantity <= MOST
@@ -56,26 +86,44 @@ class GraphSolving:
         """Find the best route and prove how good it is; runs in the exact context."""
         trade = self.trade
         if self.wanted <= 0:
-            raise Infeasible(
+            raise Refusal(
                 f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
                 constraint="quantity",
-                nearest=plain(self.grid),
+                turns="quantity",
+                offers=quantities(trade, [self.grid]),
+                advice="trade {}",
             )
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
-        if planned is None:
-            largest = self._largest(min(self.wanted, self._held()), lambda _: True)
-            if largest is None or not trade.constraints.allow_partial:
-                refuse_quantity(trade, None if largest is None else largest.target)
+        if planned is None and trade.constraints.allow_partial:
+            planned = self._largest(min(self.wanted, self._held()), lambda _: True)
             self.binding.append("liquidity")
-            planned = largest
+        if planned is None:
+            self._refuse_quantity()
         planned = self._bound_price(self._fund(planned))
         return self._state(planned)
+
+    def _priceable(self, kept: Flags) -> tuple[Flags, list[Asset]]:
+        # What a market charges in an asset that none prices could be anything.
+        unpriced = []
+        for asset in sorted({cost.asset for cost in self._charged(kept)} - {self.gives, self.takes}):
+            if third_price(self.problem, asset, self.trade.instrument.quote) is None:
+                unpriced.append(asset)
+                kept = kept & ~self._payable_in(asset)
+        if unpriced:
+            constraints = self.trade.constraints
+            kept = self.network.useful(kept, self.gives, self.takes, constraints.max_hops)
+        return kept, unpriced
+
+    def _charged(self, kept: Flags) -> list[Amount]:
+        markets = np.unique(self.network.market[kept & self.network.costly])
+        costs = (self.network.exchanges[i].market.fixed_cost for i in markets)
+        return [cost for cost in costs if cost is not None and cost.amount]
 
     def _unit(self, asset: Asset) -> Decimal:
         return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
 
     def _third_price(self, asset: Asset) -> Decimal:
-        return price_of(asset, self.problem.markets, self.trade.instrument.quote) or ZERO
+        return third_price(self.problem, asset, self.trade.instrument.quote) or ZERO
 
     def _held(self) -> Decimal:
         network, kept = self.network, self.planner.kept
@@ -87,21 +135,56 @@ class GraphSolving:
         return Decimal(held) if held < float(MOST) else MOST
 
     def _largest(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
+        self.planner.thorough = False
+        best = self._bisected(most, fits)
+        self.planner.thorough = True
+        if best is None:
+            return None
+        better = self.planner.plan(best.target, self.exact_out)
+        return better if better is not None and fits(better) else best
+
+    def _bisected(self, most: Decimal, fits: Callable[[GraphPlan], bool]) -> GraphPlan | None:
         low, high = ZERO, most
         best: GraphPlan | None = None
-        probe = most
-        for _ in range(SHRINKS if best is None else REFINEMENTS):
-            probe = floor_to(probe / 4 if best is None else (low + high) / 2, self.grid)
-            if probe <= low:
+        probe = floor_to(most, self.grid)
+        for _ in range(SHRINKS):
+            planned = self.planner.plan(probe, self.exact_out) if probe > 0 else None
+            if planned is not None and fits(planned):
+                best, low = planned, probe
+                break
+            high = probe
+            probe = floor_to(probe / 4, self.grid)
+            if probe <= 0:
+                break
+        for _ in range(REFINEMENTS if best is not None and low < high else 0):
+            probe = floor_to((low + high) / 2, self.grid)
+            if probe <= low or high - low <= high * FINEST or self.planner.should_stop():
                 break
             planned = self.planner.plan(probe, self.exact_out)
             if planned is not None and fits(planned):
                 best, low = planned, probe
-                if high / low < Decimal("1.000001"):
-                    break
             else:
                 high = probe
         return best
+
+    def _refuse_quantity(self) -> NoReturn:
+        def feasible(other: Trade) -> bool:
+            try:
+                solving = GraphSolving(
+                    replace(self.problem, trade=other), self.network, self._direct, self.planner.should_stop,
+                    briefly=True,
+                )  # fmt: skip
+            except Refusal:
+                return False
+            solving.planner.thorough = False
+            return solving.wanted > 0 and solving.planner.plan(solving.wanted, solving.exact_out) is not None
+
+        def largest() -> Decimal:
+            # Whoever only asks what stands in the way need not know how much would not.
+            found = None if self._briefly else self._largest(min(self.wanted, self._held()), lambda _: True)
+            return ZERO if found is None else found.target
+
+        refuse_quantity(self.network, self.planner.kept, self.trade, self.grid, self._held(), largest, feasible)
 
     def _needs(self, planned: GraphPlan) -> Decimal:
         return planned.journey.sends + self.planner.paid_aside(planned.journey).get(self.gives, ZERO)
@@ -116,20 +199,42 @@ class GraphSolving:
             self.binding.append("balances")
             cheaper = self.planner.plan(planned.target, self.exact_out)
             if cheaper is None:
-                refuse_balance(constraints, needed, asset)
+                refuse_balance(self.trade, [needed], asset)
             planned = cheaper
         held = constraints.balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
+        free = self._uncharged(planned, held)
+        if free is not None:
+            return free
         if not constraints.allow_partial:
-            refuse_balance(constraints, self._needs(planned), self.gives)
+            refuse_balance(self.trade, [self._needs(planned)], self.gives)
         self.binding.append("balances")
         cheapest = held
         smaller = None if self.exact_out else self._tender(planned, cheapest)
         smaller = smaller or self._largest(planned.target, lambda plan: self._needs(plan) <= cheapest)
         if smaller is None:
-            refuse_balance(constraints, self._needs(planned), self.gives)
+            refuse_balance(self.trade, [self._needs(planned)], self.gives)
         return smaller
+
+    def _affordable(self, journey: Journey) -> bool:
+        needed = self.planner.paid_aside(journey)
+        needed[self.gives] = needed.get(self.gives, ZERO) + journey.sends
+        balances = self.trade.constraints.balances
+        return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
+
+    def _uncharged(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
+        # What is paid aside in the asset given may be all that the balance falls short of.
+        if not self.planner.paid_aside(planned.journey).get(self.gives, ZERO):
+            return None
+        before = self.planner.kept
+        self.planner.restrict(before & ~self._payable_in(self.gives))
+        free = self.planner.plan(planned.target, self.exact_out)
+        if free is not None and self._needs(free) <= held:
+            self.binding.append("balances")
+            return free
+        self.planner.restrict(before)
+        return None
 
     def _tender(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
         tender = floor_to(held - self.planner.paid_aside(planned.journey).get(self.gives, ZERO), self.grid)
@@ -138,7 +243,9 @@ class GraphSolving:
 
     def _payable_in(self, asset: Asset) -> Flags:
         costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
-        paid: Flags = np.array([cost is not None and cost.asset == asset for cost in costs], np.bool_)
+        paid: Flags = np.array(
+            [cost is not None and bool(cost.amount) and cost.asset == asset for cost in costs], np.bool_
+        )
         return paid[self.network.market]
 
     def _bound_price(self, planned: GraphPlan) -> GraphPlan:
@@ -148,13 +255,22 @@ class GraphSolving:
             return planned
         limit, name = bound
 
+        def keeps(journey: Journey) -> bool:
+            sends, receives = journey.sends, journey.receives
+            return self._affordable(journey) and (sends <= limit * receives if buys else receives >= limit * sends)
+
         def fits(plan: GraphPlan) -> bool:
-            sends, receives = plan.journey.sends, plan.journey.receives
-            affordable = self._needs(plan) <= trade.constraints.balances.get(self.gives, self._needs(plan))
-            return affordable and (sends <= limit * receives if buys else receives >= limit * sends)
+            return keeps(plan.journey)
 
         if fits(planned):
             return planned
+        self.planner.fits = keeps
+        for price_first in (False, True) if self.network.costly.any() else (False,):
+            # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
+            self.planner.price_first = price_first
+            again = self.planner.plan(planned.target, self.exact_out)
+            if again is not None and fits(again):
+                return again
         if not trade.constraints.allow_partial:
             self._refuse_price(planned, name)
         self.binding.append(name)
@@ -165,13 +281,13 @@ class GraphSolving:
         return smaller
 
     def _refuse_price(self, planned: GraphPlan, name: str) -> NoReturn:
-        sends, receives = planned.journey.sends, planned.journey.receives
-        with localcontext(STATED) as rounding:
-            rounding.rounding = ROUND_CEILING if self.buys else ROUND_FLOOR
-            price = sends / receives if self.buys else receives / sends
-            rounding.rounding = ROUND_CEILING
-            slippage = self._slippage(sends, receives) if self.arrival else ZERO
-        refuse_price(self.trade, price, slippage, by_limit=name == "limit_price")
+        tiny = None
+        little = floor_to(planned.target * TINY, self.grid)
+        if self.trade.constraints.allow_partial and little > 0:
+            tiny = self.planner.plan(little, self.exact_out)
+        fills = [(each.journey.sends, each.journey.receives) for each in (tiny, planned) if each is not None]
+        slips = [self._slippage(*fill) for fill in fills] if self.arrival else []
+        refuse_price(self.trade, fills, slips, by_limit=name == "limit_price", buys=self.buys)
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
         if self.buys:
