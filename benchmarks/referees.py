@@ -107,7 +107,7 @@ def by_clarabel(network: Network, trade: Trade) -> Conic:
     begun = perf_counter()
     variables, rules = [], []
     assets = len(network.assets)
-    net = 0.0
+    net: Any = 0.0
     for power, (edges, held, out_of, kept) in pools.items():
         sent = cvxpy.Variable(len(edges), nonneg=True)
         brought, cones = _brought(cvxpy, power, cvxpy.multiply(kept, sent), held)
@@ -162,7 +162,7 @@ def _rotated(cvxpy: Any, first: Any, second: Any, root: Any) -> Any:
 
 
 def _pools(network: Network, value: Floats) -> dict[float, tuple[Ints, Floats, Floats, Floats]]:
-    """Group the pools' directions that may carry the order by their power: reserves in and out, and what a fee leaves."""
+    """Group the pools' directions by their power: reserves in and out, and what a fee leaves."""
     grouped: dict[float, list[tuple[int, float, float, float]]] = defaultdict(list)
     for e, (i, (gives, takes)) in enumerate(zip(network.market, network.directions, strict=True)):
         market = network.exchanges[int(i)].market

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 RESULTS = Path(__file__).parent / "results"
+WIDTH = 150
 VERDICTS = {True: "met", False: "MISSED", None: ""}
 
 
@@ -33,7 +34,7 @@ def report(name: str, rows: Sequence[Row]) -> None:
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:,.2f}"
         table.add_row(row.what, _short(row.value), _short(row.worst), ratio, row.bar, VERDICTS[row.met])
-    Console().print(table)
+    Console(width=WIDTH, soft_wrap=True).print(table)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 
@@ -41,4 +42,4 @@ def report(name: str, rows: Sequence[Row]) -> None:
 def _short(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,.0f}" if 100 <= abs(value) < 1e7 else f"{value:,.3g}"

@@ -23,6 +23,7 @@ SHARES = (1e-4, 2e-3)
 REPEATS = 3
 ROUNDING = Decimal("1e-12")
 FASTER = 10.0
+TRUE = 1e-9
 
 Hop = tuple[str, Asset, Asset, Decimal | None]
 """A market, what goes in, what comes out, and the amount; None takes what the hop before brought."""
@@ -36,6 +37,7 @@ class Standing:
     theirs_ms: list[float]
     gains_bp: list[float]
     behind: list[str]
+    beyond: list[float]
     unrouted: int = 0
     errors: int = 0
 
@@ -108,7 +110,7 @@ def _stand(router: Router, pools: int, seeds: int) -> Standing:
         for share in SHARES
     ]
     answers = ask(router.script, [{**case.stated, **router.options, "repeats": REPEATS} for _, case in cases])
-    standing = Standing([], [], [], [])
+    standing = Standing([], [], [], [], [])
     for (name, case), answer in zip(cases, answers, strict=True):
         if "error" in answer:
             standing.errors += 1
@@ -130,6 +132,7 @@ def _stand(router: Router, pools: int, seeds: int) -> Standing:
             standing.unrouted += 1
             continue
         standing.gains_bp.append(float(ours / theirs - 1) * 1e4)
+        standing.beyond.append(float(theirs / solution.certificate.bound - 1))
         if ours < theirs * (1 - ROUNDING):
             standing.behind.append(f"{name}: {standing.gains_bp[-1]:.3g} bp")
     return standing
@@ -164,6 +167,8 @@ def _rows(name: str, standing: Standing) -> list[Row]:
         Row(f"{name}: our gain, bp ({routed} orders, {standing.unrouted} it cannot route)", median(standing.gains_bp),
             None, "", min(standing.gains_bp)),
         Row(f"{name}: share where ours is no less", share, None, "1", None, not standing.behind),
+        Row(f"{name}: its output beyond our bound by, at most", max(standing.beyond), None, "<= 1e-09", None,
+            max(standing.beyond) <= TRUE),
         Row(f"{name}: ours / theirs, ms", ours, theirs / ours, f">= {FASTER:g} x", max(standing.ours_ms),
             theirs / ours >= FASTER),
         Row(f"{name}: its ms; least ratio", theirs, slowest, "", max(standing.theirs_ms)),

@@ -79,7 +79,9 @@ def weighted_pools(seed: int, pools: int, topology: str, share: float) -> PeerIn
         if draw.random() < 0.25:
             others = [k for k in range(drawing.count) if k not in chosen]
             chosen += draw.sample(others, min(draw.choice([1, 2]), len(others)))
-        parts = draw.choice([[50, 50], [80, 20], [20, 80]]) if len(chosen) == 2 else [draw.randint(10, 60) for _ in chosen]
+        parts = (
+            draw.choice([[50, 50], [80, 20], [20, 80]]) if len(chosen) == 2 else [draw.randint(10, 60) for _ in chosen]
+        )
         weights = [Decimal(part) / sum(parts) for part in parts]
         weights = [weight.quantize(Decimal("1e-18")) for weight in weights]
         weights[0] = 1 - sum(weights[1:], Decimal(0))
@@ -92,9 +94,12 @@ def weighted_pools(seed: int, pools: int, topology: str, share: float) -> PeerIn
         identity = _address(i, width=64)
         markets.append(
             Weighted(
-                market_id=MarketId(identity), venue=Venue("balancer"), fee_bps=Decimal(fee_bps),
-                reserves=dict(zip(names, amounts, strict=True)), weights=dict(zip(names, weights, strict=True)),
-            )  # fmt: skip
+                market_id=MarketId(identity),
+                venue=Venue("balancer"),
+                fee_bps=Decimal(fee_bps),
+                reserves=dict(zip(names, amounts, strict=True)),
+                weights=dict(zip(names, weights, strict=True)),
+            )
         )
         tokens = [
             {"address": str(name), "balance": f"{amount:f}", "weight": f"{weight:f}"}
@@ -114,7 +119,7 @@ def product_pairs(seed: int, pools: int, topology: str, share: float) -> PeerIns
     drawing = _Drawing(seed, pools, topology)
     draw, price = drawing.draw, drawing.price
     markets: list[Market] = []
-    rows = []
+    rows: list[list[int | str | float]] = []
     seen: set[frozenset[int]] = set()
     while len(rows) < pools:
         a, b = drawing.ends(len(rows))
