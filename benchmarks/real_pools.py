@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -18,6 +19,7 @@ from app.domain.solver.graph.network import Network, network_of
 from app.domain.trade import Constraints, Side, Trade
 from app.domain.values import Asset, Instrument, MarketId, Venue
 from benchmarks.graphs import UNLIMITED, ready
+from benchmarks.replaying import beyond, moves_of, searched
 from benchmarks.report import Row
 
 PACKED = Path(__file__).parent / "data" / "pools.json.gz"
@@ -26,6 +28,8 @@ SHARE = Decimal("0.001")
 MEDIAN_MS = 10.0
 REPEATS = 3
 NO_ARBITRAGE = 1e-9
+TRUE = 1e-9
+SEARCHED, SEARCHES = 60, 60
 DEFAULT = Constraints()
 
 
@@ -83,6 +87,16 @@ def _timed(trade: Trade, prepared: tuple[PreparedMarket, ...]) -> tuple[float, S
     return median(taken), solution
 
 
+def _is_filled(trade: Trade, prepared: tuple[PreparedMarket, ...], solution: Solution) -> bool:
+    """Say whether exact-out finds what exact-in has just received."""
+    back = replace(trade, quantity=solution.receives.amount, quantity_asset=solution.receives.asset)
+    try:
+        return solve(Problem(back, prepared)).receives.amount >= back.quantity
+    except Infeasible as refusal:
+        print(f"exact-out of {back.quantity} refused where exact-in received it, {trade.instrument}: {refusal}")
+        return False
+
+
 def measure_real_pools(count: int = PAIRS) -> list[Row]:
     """Solve the pairs within the constraints that a trade has by default, and without any."""
     markets = real_pools()
@@ -91,23 +105,47 @@ def measure_real_pools(count: int = PAIRS) -> list[Row]:
     rows: list[Row] = []
     for name, constraints in (("", DEFAULT), (", no limit on legs and hops", UNLIMITED)):
         trades = random_pairs(markets, network, count, constraints)
-        found = [one for one in (_timed(trade, prepared) for trade in trades) if one is not None]
-        taken = [ms for ms, _ in found]
-        proofs = [(solution.certificate, float(solution.receives.amount)) for _, solution in found]
-        proven = sum(proof.bound.is_finite() and float(proof.bound) >= value for proof, value in proofs) / count
-        gaps = [proof.gap_bps for proof, _ in proofs]
-        idle = [proof.gap_bps - float(proof.arbitrage) / value * 1e4 for proof, value in proofs]
-        acyclic = [proof.gap_bps for proof, value in proofs if float(proof.arbitrage) <= NO_ARBITRAGE * value]
-        prefix = f"{len(markets):,} real pools, {count} pairs{name}"
-        rows += [
-            Row(f"{prefix}: share solved", len(found) / count, None, "1", None, len(found) == count),
-            Row(f"{prefix}: solve(), ms", median(taken), None, f"<= {MEDIAN_MS:g} ms median", max(taken),
-                median(taken) <= MEDIAN_MS),
-            Row(f"{prefix}: share with a certificate", proven, None, "1", None, proven == 1.0),
-            Row(f"{prefix}: certified gap, bp", median(gaps), None, "", max(gaps)),
-            Row(f"{prefix}: the same less its arbitrage, bp", median(idle), None, "", max(idle)),
-            Row(f"{prefix}: share without arbitrage", len(acyclic) / count),
-        ]  # fmt: skip
-        if acyclic:
-            rows.append(Row(f"{prefix}: gap of those, bp", median(acyclic), None, "", max(acyclic)))
+        found = [(trade, one) for trade in trades if (one := _timed(trade, prepared)) is not None]
+        rows += _rows(f"{len(markets):,} real pools, {count} pairs{name}", count, found)
+        filled = [_is_filled(trade, prepared, solution) for trade, (_, solution) in found]
+        rows.append(
+            Row(
+                f"{len(markets):,} real pools, {count} pairs{name}: share also filled exact-out",
+                sum(filled) / count, None, "1", None, all(filled),
+            )
+        )  # fmt: skip
+        passed = [_searched(network, trade, solution, k) for k, (trade, (_, solution)) in enumerate(found[:SEARCHED])]
+        rows.append(
+            Row(
+                f"{len(passed)} searches from these{name}: beyond the bound by, at most", max(passed), None,
+                f"<= {TRUE:g}", max(passed), max(passed) <= TRUE,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _searched(network: Network, trade: Trade, solution: Solution, seed: int) -> float:
+    first = moves_of(network, trade, solution)
+    received = searched(network, trade, first, trade.quantity, Random(seed), SEARCHES)
+    return beyond(solution.certificate.bound, received, exact_out=False)
+
+
+def _rows(prefix: str, count: int, found: list[tuple[Trade, tuple[float, Solution]]]) -> list[Row]:
+    taken = [ms for _, (ms, _) in found]
+    proofs = [(solution.certificate, float(solution.receives.amount)) for _, (_, solution) in found]
+    proven = sum(proof.bound.is_finite() and float(proof.bound) >= value for proof, value in proofs) / count
+    gaps = [proof.gap_bps for proof, _ in proofs]
+    idle = [proof.gap_bps - float(proof.arbitrage) / value * 1e4 for proof, value in proofs]
+    acyclic = [proof.gap_bps for proof, value in proofs if float(proof.arbitrage) <= NO_ARBITRAGE * value]
+    rows = [
+        Row(f"{prefix}: share solved", len(found) / count, None, "1", None, len(found) == count),
+        Row(f"{prefix}: solve(), ms", median(taken), None, f"<= {MEDIAN_MS:g} ms median", max(taken),
+            median(taken) <= MEDIAN_MS),
+        Row(f"{prefix}: share with a certificate", proven, None, "1", None, proven == 1.0),
+        Row(f"{prefix}: certified gap, bp", median(gaps), None, "", max(gaps)),
+        Row(f"{prefix}: the same less its arbitrage, bp", median(idle), None, "", max(idle)),
+        Row(f"{prefix}: share without arbitrage", len(acyclic) / count),
+    ]  # fmt: skip
+    if acyclic:
+        rows.append(Row(f"{prefix}: gap of those, bp", median(acyclic), None, "", max(acyclic)))
     return rows

@@ -128,8 +128,10 @@ def searched(
     moves = list(first)
     width = 0.1
     leaving: dict[int, list[int]] = defaultdict(list)
-    for e, source in enumerate(network.source.tolist()):
-        leaving[source].append(e)
+    # Only what a way within the trade's hops may use: the bound says nothing of the rest.
+    every = np.ones(len(network.directions), np.bool_)
+    for e in np.flatnonzero(network.useful(every, trade.gives, trade.takes, trade.constraints.max_hops)).tolist():
+        leaving[int(network.source[e])].append(e)
     for _ in range(tries):
         changed = _changed(network, trade, moves, leaving, draw, width)
         found = executed(network, trade, changed, tender)
@@ -161,3 +163,8 @@ def _changed(
             asset = int(network.sink[e])
         changed[at:at] = detour
     return changed
+
+
+def beyond(bound: Decimal, found: Decimal, *, exact_out: bool) -> float:
+    """Return by what share a route that a referee found passes a bound; negative while the bound holds."""
+    return 1.0 - float(found / bound) if exact_out else float(found / bound) - 1.0

@@ -16,7 +16,7 @@ from app.domain.solver import warm
 from benchmarks.certificates import measure_certificates, measure_round_trip
 from benchmarks.graphs import make_graph, ready
 from benchmarks.one_pair import measure_one_pair
-from benchmarks.peers.comparison import measure_peers
+from benchmarks.peers.comparison import SIZES, measure_peers
 from benchmarks.real_pools import PAIRS, measure_real_pools
 from benchmarks.referees import has_clarabel
 from benchmarks.report import RESULTS, Row, report
@@ -61,7 +61,7 @@ def main() -> None:
         "pools": lambda: measure_pools(seeds, quick=quick),
         "certificates": lambda: _certificates(seeds, quick=quick),
         "pair": lambda: measure_one_pair(seeds),
-        "peers": lambda: measure_peers(1 if quick else seeds // 2),
+        "peers": lambda: measure_peers(1, SIZES[:2]) if quick else measure_peers(seeds // 2),
         "real": lambda: measure_real_pools(40 if quick else PAIRS),
         **{name: lambda name=name: _apart(name, quick=quick) for name in OTHERS},  # type: ignore[misc]
     }

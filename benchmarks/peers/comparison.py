@@ -138,17 +138,17 @@ def _stand(router: Router, pools: int, seeds: int) -> Standing:
     return standing
 
 
-def measure_peers(seeds: int) -> list[Row]:
+def measure_peers(seeds: int, sizes: Sequence[int] = SIZES) -> list[Row]:
     """Compare output and time; leave out what is not installed."""
     if not is_ready():
         return []
     rows: list[Row] = []
     told: dict[str, list[str]] = defaultdict(list)
     for router in ROUTERS:
-        for pools in SIZES:
+        for pools in sizes:
             if pools > router.most:
                 continue
-            standing = _stand(router, pools, seeds if pools < 1_000 else max(seeds // 2, 2))
+            standing = _stand(router, pools, seeds)
             told[router.name] += standing.behind
             rows += _rows(f"{router.name}, N={pools:,}", standing)
     for name, behind in told.items():
