@@ -1,8 +1,9 @@
 """Print a table and keep it as JSON beside the script."""
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +27,21 @@ class Row:
     bar: str = ""
     worst: float | None = None
     met: bool | None = None
+
+
+_BAR = re.compile(r"(<=|≤|>=|≥|)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)(?:\s|$)")
+
+
+def judged(row: Row) -> Row:
+    """Hold the worst figure, or the only one, against a bar that is a number; leave what was judged before."""
+    bar = _BAR.match(row.bar)
+    if row.met is not None or bar is None:
+        return row
+    sign, number = bar[1], float(bar[2])
+    value = row.value if row.worst is None else row.worst
+    if sign:
+        return replace(row, met=value <= number if sign in ("<=", "≤") else value >= number)
+    return replace(row, met=value == number)
 
 
 def report(name: str, rows: Sequence[Row]) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from subprocess import run
 from time import perf_counter
@@ -19,7 +19,7 @@ from benchmarks.one_pair import measure_one_pair
 from benchmarks.peers.comparison import SIZES, measure_peers
 from benchmarks.real_pools import PAIRS, measure_real_pools
 from benchmarks.referees import has_clarabel
-from benchmarks.report import RESULTS, Row, report
+from benchmarks.report import RESULTS, Row, judged, report
 from benchmarks.sizes import measure_pools, measure_sizes
 
 __all__ = ["main", "make_graph", "ready"]
@@ -45,8 +45,9 @@ def _apart(name: str, *, quick: bool) -> list[Row]:
     kept = RESULTS / f"{name}.json"
     if done.returncode or not kept.is_file():
         return [Row(f"{name}: exit code", float(done.returncode), None, "0", None, False)]
-    rows = json.loads(kept.read_text())
-    return [Row(**{key: value for key, value in row.items() if key in _FIELDS}) for row in rows]
+    rows = [Row(**{key: value for key, value in row.items() if key in _FIELDS}) for row in json.loads(kept.read_text())]
+    # How many instances there were is no figure of the solver's.
+    return [replace(row if row.what.endswith("instances") else judged(row), what=f"{name}: {row.what}") for row in rows]
 
 
 def main() -> None:
