@@ -138,6 +138,23 @@ async def test_each_field_that_is_wrong_is_named(stage: Stage, body: Any, pointe
     assert all(error["message"] for error in answer.json()["errors"])
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"market": []}, "must be a JSON object"),
+        ({"market": {"markets": {}}}, "must be a list"),
+        ({"timeout_ms": "5"}, "must be a number, without quotes"),
+        ({"timeout_ms": -1}, "must be greater than or equal to 0"),
+        ({"trade": trade(side="hold")}, "must be 'buy' or 'sell'"),
+        ({"trade": trade(constraints={"max_legs": "3"})}, "must be a whole number, without quotes"),
+        ({"trade": trade(constraints={"allow_partial": "no"})}, "must be true or false"),
+    ],
+)
+async def test_each_message_says_what_to_write(stage: Stage, changes: dict[str, Any], message: str) -> None:
+    answer = await stage.post("/v1/solve", json={**problem(), **changes})
+    assert [error["message"] for error in answer.json()["errors"]] == [message]
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff", b'{"market": NaN}', b"[" * 100_000])
 async def test_what_is_no_json_is_refused(stage: Stage, content: bytes) -> None:
     answer = await stage.post("/v1/solve", content=content)

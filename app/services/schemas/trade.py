@@ -1,5 +1,6 @@
 """The trade as programs write it, over HTTP or on a topic."""
 
+import re
 from decimal import Decimal
 from typing import Any, Literal, Self
 
@@ -166,6 +167,18 @@ def field_errors(error: ValidationError, *, prefix: str = "") -> tuple[FieldErro
     )
 
 
+_SUBJECT = re.compile(r"^(Input|String|Tuple|List|Dictionary) should ")
+_SHAPES = {
+    "model_type": "must be a JSON object",
+    "dict_type": "must be a JSON object",
+    "tuple_type": "must be a list",
+    "list_type": "must be a list",
+    "float_type": "must be a number, without quotes",
+    "int_type": "must be a whole number, without quotes",
+    "bool_type": "must be true or false",
+}
+
+
 def _escape(part: object) -> str:
     return str(part).replace("~", "~0").replace("/", "~1")
 
@@ -180,4 +193,6 @@ def _remedy(item: Any) -> str:
         return "is not a field of this message; remove it"
     if kind == "missing":
         return "is required; add it"
-    return message.removeprefix("Value error, ")
+    if kind in _SHAPES:
+        return _SHAPES[kind]
+    return _SUBJECT.sub("must ", message.removeprefix("Value error, "))
