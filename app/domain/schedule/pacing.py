@@ -164,11 +164,13 @@ def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Deci
     return amounts
 
 
-def joined(amounts: Sequence[Decimal], least: Decimal, *, whole: bool, is_begun: bool) -> list[Decimal]:
+def joined(
+    amounts: Sequence[Decimal], least: Decimal, most: Sequence[Decimal] | None, *, is_begun: bool
+) -> list[Decimal]:
     """Join amounts below `least` with those after them, at the time of the first.
 
     The rest of a first slice that was begun before is done with the next one instead: it must not draw later slices
-    near. A rest at the end joins what went before it when `whole`, and stays as it is otherwise.
+    near. A rest at the end joins what went before it, unless that would then be over its limit (of `most`).
     """
     fewer = [Decimal(0)] * len(amounts)
     gathered = Decimal(0)
@@ -186,6 +188,7 @@ def joined(amounts: Sequence[Decimal], least: Decimal, *, whole: bool, is_begun:
         elif is_begun and k == 0 and any(amounts[1:]):
             start = None
     if gathered:
-        at = filled if whole and filled is not None else start
+        fits = filled is not None and (most is None or fewer[filled] + gathered <= most[filled])
+        at = filled if fits else start
         fewer[len(amounts) - 1 if at is None else at] += gathered
     return fewer

@@ -121,7 +121,8 @@ class _Scheduling:
         # What sizes a plan goes on to fit must not change what plans are measured by.
         self.planning.spread = self.planning.impact.linear
         paced = self._plan(self.trade.quantity)
-        parts, left = self._funded(*self._no_worse_than_even(paced, *self._routed(paced)))
+        self.router.limits = dict(zip(self.time.left, self.planning.limits(self.time.due) or (), strict=False))
+        parts, left = self._funded(paced, *self._no_worse_than_even(paced, *self._routed(paced)))
         return state(self.trade, self.planning, self.router, parts, left, self.binding)
 
     def _fit(self, quantity: Decimal) -> None:
@@ -159,6 +160,8 @@ class _Scheduling:
                     break
                 less = nearest if nearest is not None else floor_to(largest / 2, self.planning.grid)
                 self.planning.ceiling = max(less, self.even)
+            elif self.router.is_short(largest, solved) and largest > self.even:
+                self.planning.ceiling = max(solved.slices[0].quantity, self.even)
             elif self.fitted and float(self.router.base(solved)) > REFIT * max(size for size, _ in self.fitted):
                 self._fit(largest)
             else:
@@ -167,14 +170,14 @@ class _Scheduling:
         return paced
 
     def _routed(self, paced: Paced) -> tuple[list[Part], Decimal]:
-        amounts = joined(paced.amounts, self.even * DUST, whole=False, is_begun=paced.is_begun)
+        amounts = joined(paced.amounts, self.even * DUST, self.planning.limits(self.time.due), is_begun=paced.is_begun)
         for _ in range(REPLANS):
             slices = [(k, amount) for k, amount in zip(self.time.left, amounts, strict=True) if amount]
             try:
                 return self.router.walk(slices)
             except Unroutable as unroutable:
                 least = self._least(unroutable)
-                fewer = amounts if least is None else joined(amounts, least, whole=True, is_begun=paced.is_begun)
+                fewer = amounts if least is None else joined(amounts, least, None, is_begun=paced.is_begun)
                 if fewer != amounts:
                     amounts = fewer
                     self.binding.append("minimums")
@@ -192,11 +195,14 @@ class _Scheduling:
         even = self.router.attempt(evenly(self.planning, sum(paced.amounts, ZERO)))
         if even is None or any(part.solution is None for part in (*even[0], *parts)):
             return parts, left
+        more = sum((part.quantity for part in even[0]), ZERO) - sum((part.quantity for part in parts), ZERO)
+        if more:
+            return even if more > 0 else (parts, left)
         aversion = self.trade.schedule.risk_aversion
         planned, other = (
             valued(self.planning, each, self.router.tally(each)).objective(aversion) for each in (parts, even[0])
         )
-        return (parts, left) if planned <= other or even[1] > left else even
+        return (parts, left) if planned <= other else even
 
     def _least(self, unroutable: Unroutable) -> Decimal | None:
         if not is_too_small(unroutable.quantity, unroutable.refusal):
@@ -211,21 +217,22 @@ class _Scheduling:
                 return probe
         return None
 
-    def _funded(self, parts: list[Part], left: Decimal) -> tuple[list[Part], Decimal]:
+    def _funded(self, paced: Paced, parts: list[Part], left: Decimal) -> tuple[list[Part], Decimal]:
         gives = self.trade.gives
         held = self.trade.constraints.balances.get(gives)
         if held is None:
             return parts, left
-        quantity = sum((part.quantity for part in parts), ZERO)
         for _ in range(REPLANS):
             needed = self.router.needed(parts)
             if needed <= held:
                 return parts, left
-            quantity = floor_to(quantity * held / needed, self.planning.grid)
-            if not self.takes_less or not quantity:
+            if not self.takes_less:
                 self._refuse_balance(needed)
             self.binding.append("balances")
-            paced = self._plan(self.problem.executed + quantity)
+            amounts = tuple(floor_to(amount * held / needed, self.planning.grid) for amount in paced.amounts)
+            if not any(amounts):
+                break
+            paced = replace(paced, amounts=amounts)
             parts, left = self._routed(paced)
         while len(parts) > 1 and self.router.needed(parts) > held:
             parts, left = parts[:-1], ZERO

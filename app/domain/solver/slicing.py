@@ -54,7 +54,11 @@ class Unroutable(Exception):
 
 
 class SliceRouter:
-    """Routes quantities of one trade in space, equal ones once."""
+    """Routes quantities of one trade in space, equal ones once.
+
+    `limits` are the most that slices may do by their number, `is_tolerant` lets slices that are too small keep their
+    place without a route.
+    """
 
     def __init__(self, problem: Problem, slices: int, should_stop: Callable[[], bool]) -> None:
         """Take the trade. Of several slices each has its share of the balances that only pay fixed costs, and no
@@ -64,6 +68,7 @@ class SliceRouter:
         self.trade = trade
         self.should_stop = should_stop
         self.is_tolerant = False
+        self.limits: dict[int, Decimal] = {}
         balances = dict(trade.constraints.balances)
         if slices > 1:
             balances.pop(trade.gives, None)
@@ -107,14 +112,16 @@ class SliceRouter:
         return quantity in self._known or (len(self._known) < MOST_ROUTES and not self.should_stop())
 
     def walk(self, slices: Sequence[tuple[int, Decimal]]) -> tuple[list[Part], Decimal]:
-        """Route slices in order and return what the last one left over.
+        """Route slices in order and return what lots leave of the last.
 
-        What lots leave of one slice goes to the next. A later slice that is refused for anything but its smallness
-        keeps its quantity without a route, as do slices there was no time for. Raises Unroutable for the first
-        slice, and for one that is too small unless that is tolerated.
+        What lots leave of a slice goes to the next, and so does what a partial fill leaves, within the next one's
+        limit. A later slice that is refused for anything but its smallness keeps its quantity without a route, as do
+        slices there was no time for. Raises Unroutable for the first slice, and for one that is too small unless
+        that is tolerated.
         """
         parts: list[Part] = []
         carried = unsent = ZERO
+        short: tuple[Decimal, Solution] | None = None
         wanted = sum((planned for _, planned in slices), ZERO)
         for position, (k, planned) in enumerate(slices):
             quantity = planned + carried
@@ -122,16 +129,30 @@ class SliceRouter:
                 carried = quantity
                 continue
             is_last = position == len(slices) - 1
-            tried, solved = self._solved(quantity, is_first=not parts, is_last=is_last)
+            put_off = ZERO
+            if short is not None:
+                most = max(self.limits.get(k, quantity), planned)
+                quantity, put_off = min(quantity, most), max(quantity - most, ZERO)
+            solved: Solution | Infeasible | None
+            if short is not None and quantity >= short[0]:
+                # Who could not fill less can fill no more of this.
+                tried, solved = quantity, short[1]
+            else:
+                tried, solved = self._solved(quantity, is_first=not parts, is_last=is_last)
             if isinstance(solved, Infeasible):
                 if not parts or (is_too_small(quantity, solved) and not self.is_tolerant):
                     raise Unroutable(position, quantity, solved)
                 solved = None
             done, carried = (quantity, ZERO) if solved is None else self._done(tried, solved, is_last=is_last)
-            if not is_last and 0 < carried <= quantity * CARRIED:
+            if solved is not None and self.is_short(tried, solved):
+                short = (tried, solved)
+                carried = ZERO if is_last else tried - done
+            elif not is_last and 0 < carried <= quantity * CARRIED:
                 # Too little to make the next slice different from its like.
                 done, unsent, carried = tried, unsent + carried, ZERO
             carried += quantity - tried
+            if not is_last:
+                carried += put_off
             # Lots may bring more than all that is wanted.
             done = min(done, wanted)
             wanted -= done
@@ -161,6 +182,13 @@ class SliceRouter:
         # Lots leave no way to do exactly this much, but to do a little less.
         less = self.route(nearest)
         return (quantity, solved) if isinstance(less, Infeasible) else (nearest, less)
+
+    def is_short(self, tried: Decimal, solved: Solution) -> bool:
+        """Say whether a route does less than it was asked for, but for what lots leave."""
+        trade = self.trade
+        if trade.is_exact_out:
+            return solved.receives.amount < tried
+        return tried - solved.sends.amount - solved.residuals.get(trade.gives, ZERO) >= self._given
 
     def base(self, solved: Solution) -> Decimal:
         """Return how much base a route exchanges."""

@@ -99,8 +99,9 @@ def test_what_limits_cut_off_is_spread_in_proportion() -> None:
 
 def test_small_amounts_join_those_after_them() -> None:
     amounts = [Decimal(n) for n in (1, 1, 1, 0, 2, 1)]
-    assert joined(amounts, Decimal(2), whole=True, is_begun=False) == [2, 0, 4, 0, 0, 0]
-    assert joined(amounts, Decimal(4), whole=True, is_begun=False) == [6, 0, 0, 0, 0, 0]
-    assert joined(amounts, Decimal(2), whole=False, is_begun=False) == [2, 0, 3, 0, 0, 1]
-    assert joined(amounts, Decimal(2), whole=True, is_begun=True) == [0, 2, 4, 0, 0, 0]
-    assert joined([Decimal(1)], Decimal(2), whole=True, is_begun=True) == [1]
+    assert joined(amounts, Decimal(2), None, is_begun=False) == [2, 0, 4, 0, 0, 0]
+    assert joined(amounts, Decimal(4), None, is_begun=False) == [6, 0, 0, 0, 0, 0]
+    assert joined(amounts, Decimal(2), [Decimal(4)] * 6, is_begun=False) == [2, 0, 4, 0, 0, 0]
+    assert joined(amounts, Decimal(2), None, is_begun=True) == [0, 2, 4, 0, 0, 0]
+    assert joined(amounts, Decimal(2), [Decimal(3)] * 6, is_begun=False) == [2, 0, 3, 0, 0, 1]
+    assert joined([Decimal(1)], Decimal(2), None, is_begun=True) == [1]

@@ -505,6 +505,20 @@ def test_haste_gives_way_to_a_price_bound() -> None:
     assert sum(quantities(solution)) == 10
 
 
+def test_what_a_partial_fill_leaves_later_slices_make_up_for() -> None:
+    steep = book("steep", bids=[("99", "1")], asks=[("101", "3"), ("110", "10")])
+    rules: dict[str, Any] = {"limit_price": "101", "allow_partial": True}
+    hasty = scheduled(trade("buy", "10", **rules), "is", 5, risk_aversion=1e6)
+    assert quantities(plan(hasty, [steep], Outlook(sigma=1e-3))) == [Decimal(n) for n in (3, 3, 3, 1)]
+    rising = scheduled(trade("buy", "10", **rules), "vwap")
+    outlook = Outlook(volume_per_s=1.0, profile=(4.0, 2.0, 1.0, 1.0))
+    assert quantities(plan(rising, [steep], outlook)) == [Decimal(n) for n in ("3", "3", "2.75", "1.25")]
+    limited = replace(rising, schedule=replace(rising.schedule, max_participation=0.0125))
+    assert quantities(plan(limited, [steep], Outlook(volume_per_s=2.0, profile=(4.0, 2.0, 1.0, 1.0)))) == [
+        Decimal("3"), Decimal("2.5"), Decimal("1.25"), Decimal("1.25")
+    ]  # fmt: skip
+
+
 def test_what_does_not_divide_into_the_slices_begins_at_once() -> None:
     solution = plan(scheduled(trade("buy", "3"), "twap", 10), decimals={BTC: 0, USD: 2})
     assert quantities(solution) == [Decimal(1)] * 3
