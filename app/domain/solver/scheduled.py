@@ -222,12 +222,13 @@ class _Scheduling:
         held = self.trade.constraints.balances.get(gives)
         if held is None:
             return parts, left
+        enough = self.router.needed(parts)
+        if enough > held and not self.takes_less:
+            self._refuse_balance(enough)
         for _ in range(REPLANS):
             needed = self.router.needed(parts)
             if needed <= held:
                 return parts, left
-            if not self.takes_less:
-                self._refuse_balance(needed)
             self.binding.append("balances")
             amounts = tuple(floor_to(amount * held / needed, self.planning.grid) for amount in paced.amounts)
             if not any(amounts):
@@ -237,7 +238,10 @@ class _Scheduling:
         while len(parts) > 1 and self.router.needed(parts) > held:
             parts, left = parts[:-1], ZERO
         if self.router.needed(parts) > held:
-            parts = [self.router.afford(parts[0], held)]
+            try:
+                parts = [self.router.afford(parts[0], held)]
+            except Infeasible:
+                self._refuse_balance(enough)
         return parts, left
 
     def _refuse_balance(self, needed: Decimal) -> NoReturn:
