@@ -191,8 +191,8 @@ async def test_a_slice_that_cannot_be_done_is_tried_again_when_the_next_is_due(d
 async def test_a_new_forecast_makes_a_new_plan(desk: Desk, postgres_url: str) -> None:
     route_id = await scheduled(desk, schedule={**TWAP, "kind": "is", "risk_aversion": 1e-3})
     await desk.execute(
-        "UPDATE warehouse.solution SET inputs = jsonb_set(inputs, '{outlook,sigma}', '0.001'), document = $1::json",
-        (await desk.value("SELECT document FROM warehouse.solution")).replace('"0.5', '"0.6'),
+        "UPDATE warehouse.solution SET inputs = jsonb_set(inputs, '{outlook,sigma}', '0.001'), "
+        """document = jsonb_set(document::jsonb, '{slices,0,quantity}', '"0.6"')::json""",
     )
     async with scenarios.desk(postgres_url, pipeline={"revise_s": 0.0}) as other:
         assert [await other.stages.reviser.revise() for _ in range(2)] == [1, 0]
