@@ -25,7 +25,7 @@ from app.domain.schedule.trajectory import flat, optimise
 from app.domain.solver import Problem, prepare, solve
 from app.domain.trade import Schedule, ScheduleKind, Side, Trade
 from app.domain.values import Asset, Instrument, MarketId, Venue
-from benchmarks.report import Row, report
+from benchmarks.report import Row, judged, report
 
 SEEDS = 40
 SLICES = 100
@@ -284,7 +284,7 @@ def whole() -> list[Row]:
 
 def main() -> None:
     """Measure and print."""
-    report("schedule", [*capped(), *paths(), *volumes(), *whole()])
+    report("schedule", [judged(row) for row in (*capped(), *paths(), *volumes(), *whole())])
 
 
 if __name__ == "__main__":

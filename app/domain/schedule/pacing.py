@@ -137,14 +137,11 @@ def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Deci
     equal = bool(np.ptp(parts) == 0.0)
     for k, share in enumerate(parts.tolist()):
         passed += share
-        if complete and k >= last:
-            upto = total
-        elif equal:
-            upto = total * (k + 1) / len(parts) if complete else total * Decimal(share) * (k + 1)
-        else:
-            upto = total * Decimal(min(passed, 1.0))
+        upto = total
         if not complete or k < last:
-            upto = min((upto / grid).to_integral_value() * grid, total)
+            # Equal slices in exact arithmetic: their amounts are alike to the last digit.
+            exact = total * (k + 1) / len(parts) if complete and equal else total * Decimal(min(passed, 1.0))
+            upto = min((exact / grid).to_integral_value() * grid, total)
         if share and not k:
             # What is due now is not put off because it is finer than the grid.
             upto = max(upto, min(grid, total))

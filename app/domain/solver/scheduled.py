@@ -190,7 +190,7 @@ class _Scheduling:
 
     def _no_worse_than_even(self, paced: Paced, parts: list[Part], left: Decimal) -> tuple[list[Part], Decimal]:
         """Books are no parabola: where the fit misleads, equal slices may be the better plan."""
-        if self.trade.schedule.kind is not ScheduleKind.IS or paced.is_begun or len(parts) == 1:
+        if self.trade.schedule.kind is not ScheduleKind.IS or paced.is_begun or len(paced.amounts) == 1:
             return parts, left
         even = self.router.attempt(evenly(self.planning, sum(paced.amounts, ZERO)))
         if even is None or any(part.solution is None for part in (*even[0], *parts)):
