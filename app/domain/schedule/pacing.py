@@ -85,8 +85,13 @@ class Market:
 
 
 def even(weights: FloatArray, most: FloatArray) -> FloatArray:
-    """Return shares in proportion to weights as far as limits (in shares too) allow; what they cut off is spread."""
+    """Return shares in proportion to weights as far as limits (in shares too) allow; what they cut off is spread.
+
+    Where all weights are zero slices are equal: what is left has to be done all the same.
+    """
     shares = np.zeros(len(weights))
+    if not weights.any():
+        weights = np.ones(len(weights))
     free = (weights > 0.0) & (most > 0.0)
     left = 1.0
     while left > 1e-15 and free.any():

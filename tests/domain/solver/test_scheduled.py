@@ -236,6 +236,12 @@ def test_vwap_follows_the_profile_whatever_its_number_of_parts() -> None:
     assert quantities(plan(wanted)) == [Decimal("2.5")] * 4
 
 
+def test_what_is_left_when_the_volume_is_over_is_done_all_the_same() -> None:
+    wanted = scheduled(trade("sell", "10"), "vwap")
+    late = plan(wanted, outlook=Outlook(profile=(1.0, 1.0, 0.0, 0.0)), after_s=200, executed="8")
+    assert quantities(late) == [Decimal(1), Decimal(1)]
+
+
 def test_pov_takes_its_share_of_each_slice_until_it_is_done() -> None:
     wanted = scheduled(trade("buy", "10"), "pov", max_participation=0.5)
     solution = plan(wanted, outlook=Outlook(volume_per_s=0.08, profile=(1.0, 2.0, 1.0, 0.0)))
