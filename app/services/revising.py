@@ -48,11 +48,8 @@ class _Task:
 @dataclass(frozen=True, slots=True)
 class _Look:
     at: float
-    snapshot_id: UUID | None
+    snapshot_id: UUID
     outlook: Outlook | None
-
-
-_NEVER = _Look(0.0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +138,21 @@ class Reviser:
             if route.id in besides:
                 continue
             snapshot = self._snapshot(route)
-            look = self._looked_at.get(route.id, _NEVER)
+            look = self._looked_at.get(route.id)
+            if look is None:
+                outlook = None if route.outlook is None else read_outlook(orjson.loads(route.outlook))
+                look = self._looked_at[route.id] = _Look(0.0, route.snapshot_id, outlook)
             has_moved = self._digests.get(route.snapshot_id) != snapshot.digest
             if (has_moved and look.snapshot_id != snapshot.id) or await self._has_turned(route, snapshot, look.outlook):
                 tasks.append(_Task(route, snapshot, is_due=False))
-        tasks.sort(key=lambda task: self._looked_at.get(task.route.id, _NEVER).at)
+        tasks.sort(key=lambda task: self._looked_at[task.route.id].at)
         return tasks
 
-    async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, seen: Outlook | None) -> bool:
-        if route.outlook is None:
+    async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, planned_with: Outlook | None) -> bool:
+        if route.outlook is None or planned_with is None:
             return False
-        used = seen or read_outlook(orjson.loads(route.outlook))
         expected = await self._outlooks.expect(Instrument.parse(route.instrument), snapshot)
-        return has_turned(used, outlook_of(expected.market, used.profile))
+        return has_turned(planned_with, outlook_of(expected.market, ()))
 
     async def _revise(self, tasks: Sequence[_Task]) -> int:
         if not tasks:

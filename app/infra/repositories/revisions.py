@@ -34,7 +34,10 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class LiveRoute:
-    """A live route, what its solution was made on, and until when its schedule needs no look."""
+    """A live route, what its solution was made on, and until when its schedule needs no look.
+
+    `outlook` is what a schedule was planned with, but for its profile.
+    """
 
     id: UUID
     instrument: str
@@ -59,7 +62,7 @@ class Solved:
 
 _LIVE = """
 SELECT r.id, r.instrument, (r.trade->'constraints'->>'max_hops')::int, r.revision, s.snapshot_id, r.next_due_at,
-       CASE WHEN r.next_due_at IS NOT NULL THEN s.inputs->>'outlook' END
+       CASE WHEN r.next_due_at IS NOT NULL THEN ((s.inputs->'outlook') - 'profile')::text END
 FROM ({routes}) r
 JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
 """
