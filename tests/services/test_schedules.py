@@ -64,6 +64,7 @@ async def let_pass(desk: Desk, seconds: float) -> None:
         """,
         seconds,
     )
+    await desk.execute("UPDATE warehouse.solution SET created_at = created_at - make_interval(secs => $1)", seconds)
 
 
 async def report(desk: Desk, route_id: UUID, fill_id: str, amount: str) -> str:
@@ -168,10 +169,13 @@ async def test_the_slice_due_now_follows_the_market(desk: Desk) -> None:
     await report(desk, route_id, "a", "0.3")
     assert await desk.stages.reviser.revise() == 1
     await desk.list_markets(book(asks=[["64001", "5"]]))
+    assert await desk.stages.reviser.revise() == 0
+    await let_pass(desk, 6)
     assert await desk.stages.reviser.revise() == 1
     await report(desk, route_id, "b", "0.2")
     assert await desk.stages.reviser.revise() == 1
     await desk.list_markets(book(asks=[["64002", "5"]]))
+    await let_pass(desk, 6)
     assert await desk.stages.reviser.revise() == 0
     assert (await desk.route(route_id))["revision"] == 4
 
@@ -194,6 +198,7 @@ async def test_a_new_forecast_makes_a_new_plan(desk: Desk, postgres_url: str) ->
         "UPDATE warehouse.solution SET inputs = jsonb_set(inputs, '{outlook,sigma}', '0.001'), document = $1::json",
         (await desk.value("SELECT document FROM warehouse.solution")).replace('"0.5', '"0.6'),
     )
+    await let_pass(desk, 6)
     async with scenarios.desk(postgres_url, pipeline={"revise_s": 0.0}) as other:
         assert [await other.stages.reviser.revise() for _ in range(2)] == [1, 0]
     assert (await desk.route(route_id))["revision"] == 2

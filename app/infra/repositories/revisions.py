@@ -12,6 +12,9 @@ from app.infra.ids import new_id
 from app.infra.repositories.deliveries import WORK_CHANNEL
 from app.infra.repositories.stages import SAID
 
+SCHEDULE_IDLE_S = 5.0
+"""The longest that a schedule waits between two looks at the market."""
+
 DUE = "due"
 """Notified when the schedule of a route is to be looked at before its next slice is due."""
 
@@ -80,9 +83,16 @@ _MOVABLE = _LIVE.format(
 _DUE = _LIVE.format(routes=f"{_SCHEDULED} AND next_due_at <= now() ORDER BY next_due_at LIMIT $1")
 
 
+# A schedule is long to store, and has time: it follows the market ten times per slice.
+_IDLE_S = """greatest($1, CASE WHEN r.next_due_at IS NOT NULL THEN least($3,
+    (r.trade->'schedule'->>'horizon_s')::float8 / (r.trade->'schedule'->>'slices')::float8 / 10) END)"""
+
+
 async def live(connection: Connection, *, idle_s: float, limit: int) -> list[LiveRoute]:
     """Read live routes that were not revised for a while: those with the most time left, and those with a schedule."""
-    rows = await connection.fetch(f"{_MOVABLE} WHERE s.created_at <= now() - make_interval(secs => $1)", idle_s, limit)
+    rows = await connection.fetch(
+        f"{_MOVABLE} WHERE s.created_at <= now() - make_interval(secs => {_IDLE_S})", idle_s, limit, SCHEDULE_IDLE_S
+    )
     return [LiveRoute(*row) for row in rows]
 
 
