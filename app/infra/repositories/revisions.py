@@ -52,6 +52,15 @@ class LiveRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """A route whose schedule was looked at in vain: when to look next, and why it cannot go on, if it cannot."""
+
+    route: LiveRoute
+    next_due_at: datetime | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Solved:
     """The trade, the latest solution and the fills of a route."""
 
@@ -147,7 +156,8 @@ WITH input AS (
     AS t(route_id, replaces, snapshot_id, document, timings, inputs, gap_bps, event_id, due_at, next_due_at, forecast)
 ), moved AS (
   UPDATE lake.route r
-  SET revision = r.revision + 1, event_count = r.event_count + 1, next_due_at = i.next_due_at, updated_at = now()
+  SET revision = r.revision + 1, event_count = r.event_count + 1, next_due_at = i.next_due_at,
+      reason = NULL, updated_at = now()
   FROM input i
   WHERE r.id = i.route_id AND r.revision = i.replaces AND r.next_due_at IS NOT DISTINCT FROM i.due_at
     AND (r.status = 'ready' OR r.status = 'executing' AND i.due_at IS NOT NULL)
@@ -192,29 +202,32 @@ async def revise(connection: Connection, revisions: Sequence[Revision], *, relay
     return len(rows)
 
 
-async def postpone(connection: Connection, routes: Sequence[tuple[LiveRoute, datetime | None]]) -> None:
+async def postpone(connection: Connection, postponed: Sequence[Postponed]) -> None:
     """Set when schedules are to be looked at next, unless something came in meanwhile."""
     await connection.execute(
         """
-        UPDATE lake.route r SET next_due_at = i.next_due_at
-        FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[])
-          AS i(route_id, revision, due_at, next_due_at)
+        UPDATE lake.route r
+        SET next_due_at = i.next_due_at, reason = i.reason,
+            updated_at = CASE WHEN r.reason::text IS DISTINCT FROM i.reason::text THEN now() ELSE r.updated_at END
+        FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::json[])
+          AS i(route_id, revision, due_at, next_due_at, reason)
         WHERE r.id = i.route_id AND r.revision = i.revision AND r.next_due_at = i.due_at
         """,
-        [route.id for route, _ in routes],
-        [route.revision for route, _ in routes],
-        [route.due_at for route, _ in routes],
-        [following for _, following in routes],
+        [each.route.id for each in postponed],
+        [each.route.revision for each in postponed],
+        [each.route.due_at for each in postponed],
+        [each.next_due_at for each in postponed],
+        [each.reason for each in postponed],
     )
 
 
 async def hasten(connection: Connection, route_id: UUID) -> None:
-    """Have the schedule of a locked route looked at now, if it has one."""
+    """Have the schedule of a locked route looked at now, if it has one and goes on."""
     await connection.execute(
         f"""
         WITH hastened AS (
-          UPDATE lake.route SET next_due_at = clock_timestamp()
-          WHERE id = $1 AND is_live AND trade->'schedule'->>'kind' <> 'immediate' RETURNING id
+          UPDATE lake.route SET next_due_at = CASE WHEN is_live THEN clock_timestamp() END, reason = NULL
+          WHERE id = $1 AND trade->'schedule'->>'kind' <> 'immediate' RETURNING id
         )
         SELECT pg_notify('{WORK_CHANNEL}', '{DUE}') FROM hastened
         """,
