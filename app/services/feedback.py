@@ -89,7 +89,8 @@ class Feedback:
             late_fills=int(is_late),
             relay=self._relay,
         )
-        await revisions.hasten(connection, state.id)
+        if not is_late:
+            await revisions.hasten(connection, state.id)
         return FillReceipt(_receipt(fill, status, is_late, total_sent, total_received), is_new=True)
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from app import telemetry
 from app.config import PipelineSettings
-from app.domain.errors import SolverError
+from app.domain.errors import NothingLeft, SolverError
 from app.domain.forecast import MarketForecast, document, for_trade
 from app.domain.schedule.outlook import Outlook
 from app.domain.solver import Problem, solve
@@ -20,7 +20,7 @@ from app.domain.values import Instrument
 from app.infra.db import Database
 from app.infra.listener import Listener
 from app.infra.repositories import revisions, routes
-from app.infra.repositories.revisions import LiveRoute, Revision, Solved
+from app.infra.repositories.revisions import LiveRoute, Postponed, Revision, Solved
 from app.services.documents import solution_document
 from app.services.market_state import MarketState
 from app.services.outlooks import Outlooks, has_turned, outlook_of
@@ -29,7 +29,7 @@ from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
 from app.services.snapshots import Snapshot
 from app.services.solver_inputs import inputs_document, read_inputs, read_outlook
-from app.services.solving import deadline, next_due_at
+from app.services.solving import deadline, next_due_at, refusal_document
 
 MARKETS = "markets"
 _SETTLING_S = 30.0
@@ -48,11 +48,8 @@ class _Task:
 @dataclass(frozen=True, slots=True)
 class _Look:
     at: float
-    snapshot_id: UUID | None
+    snapshot_id: UUID
     outlook: Outlook | None
-
-
-_NEVER = _Look(0.0, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +57,7 @@ class _Answer:
     task: _Task
     revision: Revision | None
     next_due_at: datetime | None
+    reason: str | None = None
 
 
 class Reviser:
@@ -141,19 +139,21 @@ class Reviser:
             if route.id in besides:
                 continue
             snapshot = self._snapshot(route)
-            look = self._looked_at.get(route.id, _NEVER)
+            look = self._looked_at.get(route.id)
+            if look is None:
+                outlook = None if route.outlook is None else read_outlook(orjson.loads(route.outlook))
+                look = self._looked_at[route.id] = _Look(0.0, route.snapshot_id, outlook)
             has_moved = self._digests.get(route.snapshot_id) != snapshot.digest
             if (has_moved and look.snapshot_id != snapshot.id) or await self._has_turned(route, snapshot, look.outlook):
                 tasks.append(_Task(route, snapshot, is_due=False))
-        tasks.sort(key=lambda task: self._looked_at.get(task.route.id, _NEVER).at)
+        tasks.sort(key=lambda task: self._looked_at[task.route.id].at)
         return tasks
 
-    async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, seen: Outlook | None) -> bool:
-        if route.outlook is None:
+    async def _has_turned(self, route: LiveRoute, snapshot: Snapshot, planned_with: Outlook | None) -> bool:
+        if route.outlook is None or planned_with is None:
             return False
-        used = seen or read_outlook(orjson.loads(route.outlook))
         expected = await self._outlooks.expect(Instrument.parse(route.instrument), snapshot)
-        return has_turned(used, outlook_of(expected.market, used.profile))
+        return has_turned(planned_with, outlook_of(expected.market, ()))
 
     async def _revise(self, tasks: Sequence[_Task]) -> int:
         if not tasks:
@@ -166,7 +166,7 @@ class Reviser:
         answers = await asyncio.to_thread(lambda: [self._solve(*each) for each in posed])
         made = [(answer.revision, answer.task) for answer in answers if answer.revision is not None]
         unchanged = [
-            (answer.task.route, answer.next_due_at)
+            Postponed(answer.task.route, answer.next_due_at, answer.reason)
             for answer in answers
             if answer.revision is None and answer.task.is_due
         ]
@@ -216,9 +216,12 @@ class Reviser:
         began = time.perf_counter()
         try:
             solution = solve(problem, should_stop)
-        except SolverError:
-            # The market may satisfy the trade again before it expires; until then the last revision stands.
+        except NothingLeft:
             return nothing
+        except SolverError as error:
+            # The market may satisfy the trade again before it expires; until then the last revision stands, with the
+            # reason beside it where a schedule cannot go on.
+            return _Answer(task, None, following, orjson.dumps(refusal_document(error)).decode())
         except Exception as error:
             # One route that cannot be solved must not keep all others from being.
             telemetry.unexpected_error(f"revision of route {task.route.id}", error)

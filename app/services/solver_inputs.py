@@ -87,7 +87,7 @@ def read_outlook(document: dict[str, Any]) -> Outlook:
         sigma=float(document["sigma"]),
         drift_bps_per_s=float(document["drift_bps_per_s"]),
         volume_per_s=None if volume is None else float(volume),
-        profile=tuple(map(float, document["profile"])),
+        profile=tuple(map(float, document.get("profile", ()))),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from app import telemetry
-from app.domain.errors import Infeasible, Invalid
+from app.domain.errors import Infeasible, Invalid, SolverError
 from app.domain.event import EventType, Stage
 from app.domain.route import RouteStatus
 from app.domain.schedule.timeline import Timeline
@@ -119,13 +119,18 @@ class SolveWork:
         )
 
 
-def _infeasible(row: Mapping[str, Any], error: Infeasible | Invalid) -> Result:
-    reason = {
+def refusal_document(error: SolverError) -> dict[str, Any]:
+    """Write why a trade cannot be done."""
+    return {
         "code": "infeasible",
         "detail": error.detail,
         "constraint": getattr(error, "constraint", None),
         "nearest": getattr(error, "nearest", None),
     }
+
+
+def _infeasible(row: Mapping[str, Any], error: Infeasible | Invalid) -> Result:
+    reason = refusal_document(error)
     data = {"route_id": str(row["id"]), "status": RouteStatus.INFEASIBLE, **reason}
     return Result(
         RouteStatus.INFEASIBLE,

@@ -62,16 +62,29 @@ def _lost_and_phantom(journal: Journal, truth: Truth) -> Iterator[str]:
 def _route(route_id: str, order: Order, row: dict[str, Any], truth: Truth) -> Iterator[str]:
     for name, value in order.body.items():
         stored = row["trade"].get(name)
+        if isinstance(value, dict) and isinstance(stored, dict):
+            stored = {field: stored.get(field) for field in value}
         if stored != value and not (isinstance(value, int | float) and stored == float(value)):
             yield f"route {route_id}: {name} was asked as {value!r} and is stored as {stored!r}"
     if order.is_finished and row["status"] != OUTCOMES[order.plan]:
         yield f"route {route_id}: is {row['status']} but its program wanted {order.plan} = {OUTCOMES[order.plan]}"
+    yield from _schedule(route_id, order, row)
     stored_fills = truth.fills.get(route_id, {})
     if set(stored_fills) != set(order.fills):
         yield f"route {route_id}: fills {sorted(stored_fills)} are stored, {sorted(order.fills)} were reported"
     for fill_id, fill in order.fills.items():
         if fill_id in stored_fills and not _same_amounts(fill, stored_fills[fill_id]):
             yield f"route {route_id}: fill {fill_id} is stored with other amounts"
+
+
+def _schedule(route_id: str, order: Order, row: dict[str, Any]) -> Iterator[str]:
+    # Nothing else makes a revision here: markets stand still, and forecasts without prices do too.
+    slices = order.body.get("schedule", {}).get("slices", 1)
+    fills = len(order.fills) if slices > 1 else 0
+    if row["revision"] > slices + fills:
+        yield f"route {route_id}: has {row['revision']} revisions for {slices} slices and {fills} fills"
+    if slices > 1 and row["status"] == "ready" and (row["next_due_at"] is not None or row["slices_left"] != 1):
+        yield f"route {route_id}: {row['slices_left']} slices are left after its horizon"
 
 
 def _same_amounts(said: dict[str, Any], stored: dict[str, Any]) -> bool:

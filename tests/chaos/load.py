@@ -29,6 +29,8 @@ _PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 2.0
 _TTL_S = 1800
 _SHORT_TTL_S = 1.5
+_SCHEDULED = 0.25
+_SHORT_HORIZON_S = 6.0
 
 
 class Unanswered(Exception):
@@ -67,6 +69,10 @@ class Load:
         plan = chance.choices(list(_PLANS), weights=list(_PLANS.values()))[0]
         name = uuid.UUID(int=chance.getrandbits(128), version=4)
         body = trade(chance, client_order_id=f"order-{name}")
+        if chance.random() < _SCHEDULED:
+            # Fills must find the horizon open; what is left alone sees all its slices come due.
+            horizon_s = 900.0 if plan in (Plan.FILL, Plan.FILL_PARTLY) else _SHORT_HORIZON_S
+            body["schedule"] = {"kind": chance.choice(("twap", "is")), "horizon_s": horizon_s, "slices": 4}
         if plan is Plan.EXPIRE:
             body["ttl_s"] = _SHORT_TTL_S
         if plan is Plan.IMPOSSIBLE:

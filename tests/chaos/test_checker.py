@@ -36,7 +36,13 @@ def story() -> tuple[Journal, Truth]:
     for watcher in WATCHERS:
         for event in trail:
             journal.push(watcher, pushed(event))
-    row = {"id": ROUTE, "client_order_id": "order-1", "trade": dict(order.body), "status": "filled"}
+    row = {
+        "id": ROUTE,
+        "client_order_id": "order-1",
+        "trade": dict(order.body),
+        "status": "filled",
+        "next_due_at": None,
+    }
     truth = Truth(
         routes={ROUTE: {**row, "revision": 1, "event_count": len(trail), "late_fills": 0}},
         trails={ROUTE: trail},
@@ -106,6 +112,15 @@ def solve_twice(journal: Journal, truth: Truth) -> None:
     truth.solutions[ROUTE] = 2
 
 
+def revise_for_nothing(journal: Journal, truth: Truth) -> None:
+    truth.routes[ROUTE]["revision"] = truth.solutions[ROUTE] = 2
+
+
+def leave_slices(journal: Journal, truth: Truth) -> None:
+    journal.orders[0].body["schedule"] = {"slices": 3}
+    truth.routes[ROUTE] |= {"status": "ready", "slices_left": 2}
+
+
 def end_twice(journal: Journal, truth: Truth) -> None:
     truth.trails[ROUTE][4] = replace(truth.trails[ROUTE][4], status="cancelled")
 
@@ -159,6 +174,8 @@ def answer_500(journal: Journal, truth: Truth) -> None:
         (drop_event, "its trail has seq"),
         (say_twice, "was said 2 times"),
         (solve_twice, "solutions"),
+        (revise_for_nothing, "revisions for 1 slices"),
+        (leave_slices, "2 slices are left"),
         (end_twice, "went from"),
         (skip_push, "gap"),
         (repeat_push, "repeated"),

@@ -36,7 +36,11 @@ async def read_truth(connection: "asyncpg.Connection[asyncpg.Record]") -> Truth:
     """Read everything in one snapshot."""
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         routes = await connection.fetch(
-            "SELECT id::text, client_order_id, trade, status, revision, event_count, late_fills FROM lake.route"
+            """
+            SELECT r.id::text, client_order_id, trade, status, r.revision, event_count, late_fills, next_due_at,
+                   json_array_length(document->'slices') AS slices_left
+            FROM lake.route r LEFT JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
+            """
         )
         events = await connection.fetch(
             "SELECT route_id::text, seq, source, id, type, status, revision FROM lake.event ORDER BY route_id, seq"
@@ -76,7 +80,8 @@ async def is_at_rest(connection: "asyncpg.Connection[asyncpg.Record]") -> bool:
         SELECT EXISTS (SELECT FROM lake.delivery WHERE state = 0)
             OR EXISTS (SELECT FROM warehouse.solution WHERE NOT is_confirmed)
             OR EXISTS (SELECT FROM lake.route
-                       WHERE status IN ('ready','executing') AND expires_at < now() + interval '60 s')
+                       WHERE status IN ('ready','executing')
+                         AND least(expires_at, next_due_at) < now() + interval '60 s')
         """
     )
     return not busy

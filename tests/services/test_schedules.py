@@ -11,7 +11,7 @@ import pytest
 from app.domain.solver import Problem, solve
 from app.infra.db import Database
 from app.infra.repositories import revisions
-from app.infra.repositories.revisions import Revision
+from app.infra.repositories.revisions import Postponed, Revision
 from app.services.documents import solution_document, timestamp
 from app.services.market_state import SnapshotReader
 from app.services.schemas.fill import FillIn
@@ -64,6 +64,7 @@ async def let_pass(desk: Desk, seconds: float) -> None:
         """,
         seconds,
     )
+    await desk.execute("UPDATE warehouse.solution SET created_at = created_at - make_interval(secs => $1)", seconds)
 
 
 async def report(desk: Desk, route_id: UUID, fill_id: str, amount: str) -> str:
@@ -158,7 +159,7 @@ async def test_a_fill_that_comes_in_during_a_revision_is_not_forgotten(desk: Des
     async with desk.database.connection() as connection:
         assert await revisions.revise(connection, [stale], relay=False) == 0
         (live,) = await revisions.due(connection, limit=10)
-        await revisions.postpone(connection, [(live, before["next_due_at"])])
+        await revisions.postpone(connection, [Postponed(live, before["next_due_at"])])
         assert await revisions.due(connection, limit=10) == []
     assert (await desk.route(route_id))["next_due_at"] == before["next_due_at"]
 
@@ -168,10 +169,13 @@ async def test_the_slice_due_now_follows_the_market(desk: Desk) -> None:
     await report(desk, route_id, "a", "0.3")
     assert await desk.stages.reviser.revise() == 1
     await desk.list_markets(book(asks=[["64001", "5"]]))
+    assert await desk.stages.reviser.revise() == 0
+    await let_pass(desk, 6)
     assert await desk.stages.reviser.revise() == 1
     await report(desk, route_id, "b", "0.2")
     assert await desk.stages.reviser.revise() == 1
     await desk.list_markets(book(asks=[["64002", "5"]]))
+    await let_pass(desk, 6)
     assert await desk.stages.reviser.revise() == 0
     assert (await desk.route(route_id))["revision"] == 4
 
@@ -183,9 +187,24 @@ async def test_a_slice_that_cannot_be_done_is_tried_again_when_the_next_is_due(d
     assert await desk.stages.reviser.revise() == 0
     row = await desk.route(route_id)
     assert (row["status"], row["revision"]) == ("ready", 1)
+    assert orjson.loads(row["reason"])["constraint"]
     assert 90 < desk.stages.reviser.wait_s(1000.0) < 100
     await desk.list_markets(book())
+    await let_pass(desk, 6)
     assert await desk.stages.reviser.revise() == 1
+    assert (await desk.route(route_id))["reason"] is None
+
+
+async def test_a_rest_that_no_market_takes_is_named_until_it_changes(desk: Desk) -> None:
+    await desk.list_markets(book(min_quantity="0.3"))
+    route_id = await scheduled(desk)
+    await report(desk, route_id, "a", "1.9")
+    assert await desk.stages.reviser.revise() == 0
+    view = await desk.services.routes.get(PROGRAM, route_id)
+    assert orjson.loads(orjson.dumps(view.document))["reason"]["constraint"] == "min_quantity"
+    assert await report(desk, route_id, "b", "0.1") == "filled"
+    row = await desk.route(route_id)
+    assert (row["reason"], row["next_due_at"]) == (None, None)
 
 
 async def test_a_new_forecast_makes_a_new_plan(desk: Desk, postgres_url: str) -> None:
@@ -194,6 +213,7 @@ async def test_a_new_forecast_makes_a_new_plan(desk: Desk, postgres_url: str) ->
         "UPDATE warehouse.solution SET inputs = jsonb_set(inputs, '{outlook,sigma}', '0.001'), "
         """document = jsonb_set(document::jsonb, '{slices,0,quantity}', '"0.6"')::json""",
     )
+    await let_pass(desk, 6)
     async with scenarios.desk(postgres_url, pipeline={"revise_s": 0.0}) as other:
         assert [await other.stages.reviser.revise() for _ in range(2)] == [1, 0]
     assert (await desk.route(route_id))["revision"] == 2

@@ -80,6 +80,9 @@ def arrival_price(problem: Problem) -> Decimal:
             return pair.arrival_price(trade.constraints)
         if not {trade.gives, trade.takes} <= network.index.keys():
             return ZERO
+        others = beyond(network, trade)
+        if others is not None:
+            return others.arrival
         return evidence.arrival_price(network, network.allowed(trade.constraints, problem.as_of), trade)
 
 

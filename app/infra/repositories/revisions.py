@@ -12,6 +12,9 @@ from app.infra.ids import new_id
 from app.infra.repositories.deliveries import WORK_CHANNEL
 from app.infra.repositories.stages import SAID
 
+SCHEDULE_IDLE_S = 5.0
+"""The longest that a schedule waits between two looks at the market."""
+
 DUE = "due"
 """Notified when the schedule of a route is to be looked at before its next slice is due."""
 
@@ -34,7 +37,10 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class LiveRoute:
-    """A live route, what its solution was made on, and until when its schedule needs no look."""
+    """A live route, what its solution was made on, and until when its schedule needs no look.
+
+    `outlook` is what a schedule was planned with, but for its profile.
+    """
 
     id: UUID
     instrument: str
@@ -43,6 +49,15 @@ class LiveRoute:
     snapshot_id: UUID
     due_at: datetime | None
     outlook: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A route whose schedule was looked at in vain: when to look next, and why it cannot go on, if it cannot."""
+
+    route: LiveRoute
+    next_due_at: datetime | None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +74,7 @@ class Solved:
 
 _LIVE = """
 SELECT r.id, r.instrument, (r.trade->'constraints'->>'max_hops')::int, r.revision, s.snapshot_id, r.next_due_at,
-       CASE WHEN r.next_due_at IS NOT NULL THEN s.inputs->>'outlook' END
+       CASE WHEN r.next_due_at IS NOT NULL THEN ((s.inputs->'outlook') - 'profile')::text END
 FROM ({routes}) r
 JOIN warehouse.solution s ON s.route_id = r.id AND s.revision = r.revision
 """
@@ -77,9 +92,16 @@ _MOVABLE = _LIVE.format(
 _DUE = _LIVE.format(routes=f"{_SCHEDULED} AND next_due_at <= now() ORDER BY next_due_at LIMIT $1")
 
 
+# A schedule is long to store, and has time: it follows the market ten times per slice.
+_IDLE_S = """greatest($1, CASE WHEN r.next_due_at IS NOT NULL THEN least($3,
+    (r.trade->'schedule'->>'horizon_s')::float8 / (r.trade->'schedule'->>'slices')::float8 / 10) END)"""
+
+
 async def live(connection: Connection, *, idle_s: float, limit: int) -> list[LiveRoute]:
     """Read live routes that were not revised for a while: those with the most time left, and those with a schedule."""
-    rows = await connection.fetch(f"{_MOVABLE} WHERE s.created_at <= now() - make_interval(secs => $1)", idle_s, limit)
+    rows = await connection.fetch(
+        f"{_MOVABLE} WHERE s.created_at <= now() - make_interval(secs => {_IDLE_S})", idle_s, limit, SCHEDULE_IDLE_S
+    )
     return [LiveRoute(*row) for row in rows]
 
 
@@ -134,7 +156,8 @@ WITH input AS (
     AS t(route_id, replaces, snapshot_id, document, timings, inputs, gap_bps, event_id, due_at, next_due_at, forecast)
 ), moved AS (
   UPDATE lake.route r
-  SET revision = r.revision + 1, event_count = r.event_count + 1, next_due_at = i.next_due_at, updated_at = now()
+  SET revision = r.revision + 1, event_count = r.event_count + 1, next_due_at = i.next_due_at,
+      reason = NULL, updated_at = now()
   FROM input i
   WHERE r.id = i.route_id AND r.revision = i.replaces AND r.next_due_at IS NOT DISTINCT FROM i.due_at
     AND (r.status = 'ready' OR r.status = 'executing' AND i.due_at IS NOT NULL)
@@ -179,29 +202,32 @@ async def revise(connection: Connection, revisions: Sequence[Revision], *, relay
     return len(rows)
 
 
-async def postpone(connection: Connection, routes: Sequence[tuple[LiveRoute, datetime | None]]) -> None:
+async def postpone(connection: Connection, postponed: Sequence[Postponed]) -> None:
     """Set when schedules are to be looked at next, unless something came in meanwhile."""
     await connection.execute(
         """
-        UPDATE lake.route r SET next_due_at = i.next_due_at
-        FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[])
-          AS i(route_id, revision, due_at, next_due_at)
+        UPDATE lake.route r
+        SET next_due_at = i.next_due_at, reason = i.reason,
+            updated_at = CASE WHEN r.reason::text IS DISTINCT FROM i.reason::text THEN now() ELSE r.updated_at END
+        FROM unnest($1::uuid[], $2::int[], $3::timestamptz[], $4::timestamptz[], $5::json[])
+          AS i(route_id, revision, due_at, next_due_at, reason)
         WHERE r.id = i.route_id AND r.revision = i.revision AND r.next_due_at = i.due_at
         """,
-        [route.id for route, _ in routes],
-        [route.revision for route, _ in routes],
-        [route.due_at for route, _ in routes],
-        [following for _, following in routes],
+        [each.route.id for each in postponed],
+        [each.route.revision for each in postponed],
+        [each.route.due_at for each in postponed],
+        [each.next_due_at for each in postponed],
+        [each.reason for each in postponed],
     )
 
 
 async def hasten(connection: Connection, route_id: UUID) -> None:
-    """Have the schedule of a locked route looked at now, if it has one."""
+    """Have the schedule of a locked route looked at now, if it has one and goes on."""
     await connection.execute(
         f"""
         WITH hastened AS (
-          UPDATE lake.route SET next_due_at = clock_timestamp()
-          WHERE id = $1 AND is_live AND trade->'schedule'->>'kind' <> 'immediate' RETURNING id
+          UPDATE lake.route SET next_due_at = CASE WHEN is_live THEN clock_timestamp() END, reason = NULL
+          WHERE id = $1 AND trade->'schedule'->>'kind' <> 'immediate' RETURNING id
         )
         SELECT pg_notify('{WORK_CHANNEL}', '{DUE}') FROM hastened
         """,
