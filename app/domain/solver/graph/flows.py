@@ -1,15 +1,22 @@
 """From flows to a route's shape: no cycles, no dust, few enough legs, short enough ways."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.selected import Relaxed
+from app.domain.solver.graph.walks import leading, longest_ways
 from app.domain.solver.kernels import Floats
 
 DUST = 1e-9
 """Flows below this share of the trade's value are rounding of the interior point."""
+
+IMPACT = 3e-3
+"""About how much the price moves where a flow doubles."""
+FORGONE = 1e-7
+"""The share of the trade's value that flows not worth a leg may be worth together."""
 
 NONE = -1
 
@@ -25,7 +32,13 @@ def without_cycles(
     values = amounts[used] * price[(network.sink if exact_out else network.source)[used]]
     ends = network.sink[used] == end if exact_out else network.source[used] == start
     total = float(values[ends].sum())
-    flow: Flow = {int(e): float(value) for e, value in zip(used, values, strict=True) if value > dust * total}
+    wide = values > dust * total
+    used, values = used[wide], values[wide]
+    flow: Flow = dict(zip(used.tolist(), values.tolist(), strict=True))
+    source, sink = network.source[used], network.sink[used]
+    order, _ = longest_ways(source, sink, start, len(network.assets))
+    if len(order) == len(np.union1d(source, sink)):
+        return connected(network, flow, start, end)
     while (cycle := _cycle(network, flow)) is not None:
         least = min(flow[e] for e in cycle)
         for e in cycle:
@@ -33,6 +46,27 @@ def without_cycles(
             if flow[e] <= dust * total:
                 del flow[e]
     return connected(network, flow, start, end)
+
+
+def worthwhile(network: Network, relaxed: Relaxed, start: int, end: int) -> Floats:
+    """Return the flows of a relaxation without those that all together are worth next to nothing.
+
+    What a flow is worth: what it earns, and for what must go another way instead how much worse that is about.
+    """
+    price = relaxed.price
+    used = np.flatnonzero(relaxed.sent > 0.0)
+    source, sink = network.source[used], network.sink[used]
+    paid = relaxed.sent[used] * price[source]
+    earned = relaxed.received[used] * price[sink]
+    passing = np.bincount(source, paid, len(price))
+    passing[end] = total = passing[start]
+    beside = np.minimum(passing[source], np.maximum(passing[sink], paid))
+    worth = np.maximum(earned - paid, 0.0) + IMPACT * paid * paid / beside
+    order = np.argsort(worth, kind="stable")
+    idle = used[order[np.cumsum(worth[order]) <= FORGONE * total]]
+    flow = relaxed.flow.copy()
+    flow[idle] = 0.0
+    return flow
 
 
 def _cycle(network: Network, flow: Flow) -> list[int] | None:
@@ -68,50 +102,24 @@ def _cycle(network: Network, flow: Flow) -> list[int] | None:
 
 def connected(network: Network, flow: Flow, start: int, end: int) -> Flow:
     """Keep the directions that lie on some way from start to end."""
-    ahead = _reached({e: (int(network.source[e]), int(network.sink[e])) for e in flow}, start)
-    behind = _reached({e: (int(network.sink[e]), int(network.source[e])) for e in flow}, end)
-    return {e: v for e, v in flow.items() if int(network.source[e]) in ahead and int(network.sink[e]) in behind}
-
-
-def _reached(edges: Mapping[int, tuple[int, int]], begin: int) -> set[int]:
-    onward: dict[int, list[int]] = defaultdict(list)
-    for here, there in edges.values():
-        onward[here].append(there)
-    reached, pending = {begin}, [begin]
-    while pending:
-        for there in onward[pending.pop()]:
-            if there not in reached:
-                reached.add(there)
-                pending.append(there)
-    return reached
+    edges = np.array(list(flow), np.int64)
+    kept = leading(network.source[edges], network.sink[edges], start, end, len(network.assets))
+    return flow if kept.all() else {e: flow[e] for e in edges[kept].tolist()}
 
 
 def asset_order(network: Network, used: Iterable[int], start: int) -> tuple[list[int], dict[int, int]]:
     """Order the assets of an acyclic flow so that each follows all that lead to it; also the longest way to each."""
-    entering: dict[int, int] = defaultdict(int)
-    leaving: dict[int, list[int]] = defaultdict(list)
-    for e in used:
-        entering[int(network.sink[e])] += 1
-        leaving[int(network.source[e])].append(int(network.sink[e]))
-    depth = {start: 0}
-    order: list[int] = []
-    ready = [start]
-    while ready:
-        # The lowest index first makes the order the same whatever the order of the edges.
-        ready.sort(reverse=True)
-        here = ready.pop()
-        order.append(here)
-        for there in leaving[here]:
-            depth[there] = max(depth.get(there, 0), depth[here] + 1)
-            entering[there] -= 1
-            if not entering[there]:
-                ready.append(there)
-    return order, depth
+    edges = np.array(list(used), np.int64)
+    order, depth = longest_ways(network.source[edges], network.sink[edges], start, len(network.assets))
+    reached: list[int] = order.tolist()
+    return reached, dict(zip(reached, depth[order].tolist(), strict=True))
 
 
 def longest_way(network: Network, used: Iterable[int], start: int, end: int) -> int:
     """Count the legs of the longest way from start to end."""
-    return asset_order(network, used, start)[1].get(end, 0)
+    edges = np.array(list(used), np.int64)
+    _, depth = longest_ways(network.source[edges], network.sink[edges], start, len(network.assets))
+    return max(int(depth[end]), 0)
 
 
 def fewest(network: Network, flow: Flow, start: int, end: int, max_legs: int, max_hops: int) -> Flow:

@@ -9,7 +9,16 @@ import numpy as np
 from app.domain.solution import Solution
 from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
 from app.domain.solver.graph.choosing import Choosing, Limits
-from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
+from app.domain.solver.graph.flows import (
+    DUST,
+    Flow,
+    asset_order,
+    connected,
+    fewest,
+    longest_way,
+    without_cycles,
+    worthwhile,
+)
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.relaxation import Relaxation
@@ -24,6 +33,7 @@ from app.domain.values import Asset
 COMPLETE = Decimal("1e-9")
 COARSE = 1e-9
 """An asset that divides no finer than this share of what flows through it."""
+FAR_APART = 5e-7
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
@@ -108,6 +118,11 @@ class GraphPlanner:
         if flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
+            nearest = self._best(candidates, prices, exact_out)
+            if not broken and (nearest is None or self._far_from_bound(nearest, relaxed, exact_out)):
+                whole = self._acyclic(relaxed, exact_out, thrifty=False)
+                if len(whole) > len(flow) and not self._broken(whole):
+                    candidates += self._simulated(whole, target, survey)
             if exact_out and self._repeats(flow) and (self.thorough or not candidates):
                 candidates += self._by_tender(relaxed, target)
         best = self._best(candidates, prices, exact_out)
@@ -198,6 +213,10 @@ class GraphPlanner:
                 sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
         return sums
 
+    def _far_from_bound(self, journey: Journey, relaxed: Relaxed, exact_out: bool) -> bool:
+        reached = float(journey.sends if exact_out else journey.receives)
+        return abs(relaxed.bound - reached) > FAR_APART * reached
+
     def _sign(self, exact_out: bool) -> int:
         return 1 if exact_out else -1
 
@@ -255,9 +274,11 @@ class GraphPlanner:
             return {}
         return self._acyclic(relaxed, survey.exact_out)
 
-    def _acyclic(self, relaxed: Relaxed, exact_out: bool) -> Flow:
+    def _acyclic(self, relaxed: Relaxed, exact_out: bool, *, thrifty: bool = True) -> Flow:
+        whole = self.relaxation.has_cycles or not thrifty
+        flow = relaxed.flow if whole else worthwhile(self.network, relaxed, self.start, self.end)
         return without_cycles(
-            self.network, relaxed.flow, relaxed.price, self.start, self.end, exact_out=exact_out,
+            self.network, flow, relaxed.price, self.start, self.end, exact_out=exact_out,
             dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
         )  # fmt: skip
 

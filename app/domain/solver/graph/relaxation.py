@@ -96,7 +96,7 @@ class Relaxation:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""
         with np.errstate(all="ignore"):
             still = np.zeros(len(self.network.directions))
-            relaxed = Relaxed(still, still, self._value(survey), np.inf, np.inf, 0, False)
+            relaxed = Relaxed(still, still, still, self._value(survey), np.inf, np.inf, 0, False)
             try:
                 self._bound(relaxed, survey, self._segment_kept)
             except ZeroDivisionError:
@@ -201,11 +201,11 @@ class Relaxation:
             return None
         task = Task(self.start, self.end, exact_out, np.exp(log_price), widest)
         if curved_only or stopped or not converged:
-            flows = np.zeros(len(network.directions)), np.zeros(len(network.directions))
-            flows[0][self._ways], flows[1][self._ways] = sent, received
-            relaxed = Relaxed(
-                flows[0], flows[1] if exact_out else flows[0], task.value, 0.0, 0.0, iterations, converged
-            )
+            count = len(network.directions)
+            in_all, out_all = np.zeros(count), np.zeros(count)
+            in_all[self._ways], out_all[self._ways] = sent, received
+            flow = out_all if exact_out else in_all
+            relaxed = Relaxed(in_all, out_all, flow, task.value, 0.0, 0.0, iterations, converged)
             self._forget_idle(relaxed)
             self._bound(relaxed, survey, self._segment_kept)
             return relaxed
