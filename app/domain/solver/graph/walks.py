@@ -104,6 +104,25 @@ def relax(source: Ints, sink: Ints, kept: Flags, log_rate: Floats, rounds: int, 
     return False
 
 
+@compiled("float64[::1](int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64)")
+def best_rates(source: Ints, sink: Ints, ways: Ints, log_rate: Floats, start: int, assets: int, most: int) -> Floats:
+    """Find the log of what one unit becomes at each asset over at most so many of the edges in `ways`."""
+    best = np.full(assets, -np.inf)
+    best[start] = 0.0
+    for _ in range(most):
+        # One edge a round: rounds in place could walk further than they may.
+        before = best.copy()
+        changed = False
+        for e in ways:
+            reach = before[source[e]] + log_rate[e]
+            if reach > best[sink[e]]:
+                best[sink[e]] = reach
+                changed = True
+        if not changed:
+            break
+    return best
+
+
 @compiled("boolean(int64[::1], int64[::1], int64, int64, int64[:, ::1], int64, int64[::1], int64)")
 def revisits(source: Ints, sink: Ints, here: int, there: int, came: Ints, hop: int, market: Ints, e: int) -> bool:
     """Say whether the way that led `here` already visited `there` or used the market of an edge."""
