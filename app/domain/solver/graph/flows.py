@@ -8,6 +8,7 @@ import numpy as np
 from app.domain.solver.graph.network import Network
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.walks import leading, longest_ways
+from app.domain.solver.graph.widest import widest_ways
 from app.domain.solver.kernels import Floats
 
 DUST = 1e-9
@@ -17,6 +18,9 @@ IMPACT = 3e-3
 """About how much the price moves where a flow doubles."""
 FORGONE = 1e-7
 """The share of the trade's value that flows not worth a leg may be worth together."""
+
+SPARED = 1e-2
+"""The share of the trade's value up to which flows are left out one by one where there are too many."""
 
 NONE = -1
 
@@ -123,44 +127,17 @@ def longest_way(network: Network, used: Iterable[int], start: int, end: int) -> 
 
 
 def fewest(network: Network, flow: Flow, start: int, end: int, max_legs: int, max_hops: int) -> Flow:
-    """Take the widest ways of at most `max_hops` legs, one after the other, as long as `max_legs` allows."""
-    left = dict(flow)
-    chosen: Flow = {}
-    refused: set[int] = set()
-    while left:
-        way = _widest(network, {e: v for e, v in left.items() if e not in refused}, start, end, max_hops)
-        if not way:
-            break
-        wanted = {**chosen, **{e: flow[e] for e in way}}
-        if len(wanted) > max_legs or longest_way(network, wanted, start, end) > max_hops:
-            new = [e for e in way if e not in chosen]
-            refused.add(min(new, key=lambda e: (left[e], e)))
-            continue
-        chosen = wanted
-        width = min(left[e] for e in way)
-        for e in way:
-            left[e] -= width
-            if left[e] <= DUST * flow[e]:
-                del left[e]
-    return chosen
-
-
-def _widest(network: Network, flow: Flow, start: int, end: int, max_hops: int) -> list[int]:
-    layer: dict[int, tuple[float, tuple[int, ...]]] = {start: (np.inf, ())}
-    best: tuple[float, tuple[int, ...]] = (0.0, ())
-    for _ in range(max_hops):
-        following: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for e, value in flow.items():
-            reached = layer.get(int(network.source[e]))
-            if reached is None:
-                continue
-            width = min(reached[0], value)
-            there = int(network.sink[e])
-            if there not in following or width > following[there][0]:
-                following[there] = (width, (*reached[1], e))
-        if end in following and following[end][0] > best[0]:
-            best = following[end]
-        layer = following
-        if not layer:
-            break
-    return list(best[1])
+    """Leave out the least, or take the widest ways of at most `max_hops` legs, for `max_legs` to do."""
+    edges, values = np.array(list(flow), np.int64), np.array(list(flow.values()))
+    source, sink = network.source[edges], network.sink[edges]
+    surplus = len(flow) - max_legs
+    if surplus > 0:
+        least = np.argsort(values, kind="stable")[:surplus]
+        if float(values[least].sum()) <= SPARED * float(values[source == start].sum()):
+            kept = np.ones(len(edges), np.bool_)
+            kept[least] = False
+            rest = connected(network, dict(zip(edges[kept].tolist(), values[kept].tolist(), strict=True)), start, end)
+            if rest and longest_way(network, rest, start, end) <= max_hops:
+                return rest
+    chosen = widest_ways(source, sink, values, start, end, len(network.assets), max_legs, max_hops, DUST)
+    return {e: flow[e] for e in edges[chosen].tolist()}

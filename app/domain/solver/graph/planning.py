@@ -33,6 +33,8 @@ COMPLETE = Decimal("1e-9")
 COARSE = 1e-9
 """An asset that divides no finer than this share of what flows through it."""
 FAR_APART = 5e-7
+MOST_CHOSEN = 128
+"""Where so many legs may be used, choosing among them one by one brings nothing."""
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
@@ -124,7 +126,8 @@ class GraphPlanner:
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
         best = self._best(candidates, prices, exact_out)
-        if flow and (broken or costs.any()) and (self.thorough or best is None or not self.fits(best)):
+        many = self.trade.constraints.max_legs > MOST_CHOSEN
+        if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
             floor = -np.inf if best is None else -self._sign(exact_out) * float(self.value(best, prices, exact_out))
             for chosen in self._chosen(flow, relaxed, survey, costs, paths, floor):
                 candidates += self._simulated(chosen, target, survey)
