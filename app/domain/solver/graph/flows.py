@@ -1,6 +1,5 @@
 """From flows to a route's shape: no cycles, no dust, few enough legs, short enough ways."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from app.domain.solver.graph.network import Network
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.walks import leading, longest_ways
-from app.domain.solver.graph.widest import widest_ways
+from app.domain.solver.graph.widest import cancel_cycles, widest_ways
 from app.domain.solver.kernels import Floats
 
 DUST = 1e-9
@@ -21,8 +20,6 @@ FORGONE = 1e-7
 
 SPARED = 1e-2
 """The share of the trade's value up to which flows are left out one by one where there are too many."""
-
-NONE = -1
 
 Flow = dict[int, float]
 """Value that flows through each direction used."""
@@ -38,18 +35,10 @@ def without_cycles(
     total = float(values[ends].sum())
     wide = values > dust * total
     used, values = used[wide], values[wide]
-    flow: Flow = dict(zip(used.tolist(), values.tolist(), strict=True))
     source, sink = network.source[used], network.sink[used]
-    order, _ = longest_ways(source, sink, start, len(network.assets))
-    if len(order) == len(np.union1d(source, sink)):
-        return connected(network, flow, start, end)
-    while (cycle := _cycle(network, flow)) is not None:
-        least = min(flow[e] for e in cycle)
-        for e in cycle:
-            flow[e] -= least
-            if flow[e] <= dust * total:
-                del flow[e]
-    return connected(network, flow, start, end)
+    cancel_cycles(source, sink, values, len(network.assets), dust * total)
+    found: Flow = {e: value for e, value in zip(used.tolist(), values.tolist(), strict=True) if value > 0.0}
+    return connected(network, found, start, end)
 
 
 def worthwhile(network: Network, relaxed: Relaxed, start: int, end: int) -> Floats:
@@ -71,37 +60,6 @@ def worthwhile(network: Network, relaxed: Relaxed, start: int, end: int) -> Floa
     flow = relaxed.flow.copy()
     flow[idle] = 0.0
     return flow
-
-
-def _cycle(network: Network, flow: Flow) -> list[int] | None:
-    leaving: dict[int, list[int]] = defaultdict(list)
-    for e in flow:
-        leaving[int(network.source[e])].append(e)
-    done: set[int] = set()
-    for root in list(leaving):
-        if root in done:
-            continue
-        trail: list[int] = []
-        place = {root: 0}
-        pending = [iter(leaving[root])]
-        at = [root]
-        while pending:
-            e = next(pending[-1], NONE)
-            if e == NONE:
-                done.add(at.pop())
-                pending.pop()
-                if trail:
-                    del place[int(network.sink[trail.pop()])]
-                continue
-            there = int(network.sink[e])
-            if there in place:
-                return [*trail[place[there] :], e]
-            if there not in done:
-                trail.append(e)
-                place[there] = len(trail)
-                at.append(there)
-                pending.append(iter(leaving.get(there, ())))
-    return None
 
 
 def connected(network: Network, flow: Flow, start: int, end: int) -> Flow:
