@@ -95,7 +95,7 @@ def _network(problem: Problem, pair: Pair) -> Network | None:
 
 def _proven(problem: Problem, pair: Pair, network: Network, should_stop: Callable[[], bool]) -> Solution | None:
     others = beyond(network, problem.trade) if pair.is_quoted else None
-    if others is None:
+    if others is None or not others.may_be_worse:
         return None
     try:
         solving = _Solving(problem.trade, pair, problem, should_stop)

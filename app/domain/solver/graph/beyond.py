@@ -23,11 +23,17 @@ WORSE = 1e-12
 class Beyond:
     """The best rate, as a logarithm, at which anything else leads from one asset to the other; and the middle price.
 
-    The rate is infinite where a cycle pays.
+    The rate is infinite where a cycle pays. `best_log_rate` is that of the pair's own first unit.
     """
 
     log_rate: float
+    best_log_rate: float
     arrival: Decimal
+
+    @property
+    def may_be_worse(self) -> bool:
+        """Say whether any amount is so small that the pair's last unit could be better."""
+        return self.log_rate < self.best_log_rate
 
     def is_worse_than(self, rate: float) -> bool:
         """Say whether no unit takes another way while the pair itself gives this rate for its last one.
@@ -66,4 +72,6 @@ def _look(network: Network, trade: Trade) -> Beyond | None:
     best[start] = 0.0
     settled = relax(network.source, network.sink, kept, network.log_best, len(network.assets), best)
     allowed = np.ones(len(network.directions), np.bool_)
-    return Beyond(float(best[end]) if settled else np.inf, arrival_price(network, allowed, trade))
+    between = direct & (network.source == start) & (network.sink == end)
+    own = float(network.log_best[between].max(initial=-np.inf))
+    return Beyond(float(best[end]) if settled else np.inf, own, arrival_price(network, allowed, trade))

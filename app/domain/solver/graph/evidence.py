@@ -16,7 +16,6 @@ from app.domain.solver.kernels import EPSILON
 from app.domain.trade import Constraints, Trade
 from app.domain.values import Amount
 
-IDLE_SHARE = 1e-6
 USED = 1e-9
 
 
@@ -48,11 +47,7 @@ def certify(planner: GraphPlanner, planned: GraphPlan, least_rate: float) -> Cer
 def _arbitrage(planner: GraphPlanner, planned: GraphPlan) -> Decimal:
     if not planner.relaxation.has_cycles:
         return ZERO
-    exact_out = planner.trade.is_exact_out
-    amount = float(planned.target) * IDLE_SHARE
-    survey = planner.relaxation.survey(amount, exact_out, planner.trade.constraints.max_legs)
-    idle = planner.relaxation.solve(survey, planner.should_stop) if survey is not None else None
-    least = planned.relaxed.idle_bound if idle is None else min(idle.idle_bound, planned.relaxed.idle_bound)
+    least = min(planner.relaxation.idle_bound(planner.trade.is_exact_out), planned.relaxed.idle_bound)
     return short_up(Decimal(max(least, 0.0)))
 
 

@@ -1,17 +1,25 @@
 """From flows to a route's shape: no cycles, no dust, few enough legs, short enough ways."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
 from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.selected import Relaxed
+from app.domain.solver.graph.walks import leading, longest_ways
+from app.domain.solver.graph.widest import cancel_cycles, widest_ways
 from app.domain.solver.kernels import Floats
 
 DUST = 1e-9
 """Flows below this share of the trade's value are rounding of the interior point."""
 
-NONE = -1
+IMPACT = 3e-3
+"""About how much the price moves where a flow doubles."""
+FORGONE = 1e-7
+"""The share of the trade's value that flows not worth a leg may be worth together."""
+
+SPARED = 1e-2
+"""The share of the trade's value up to which flows are left out one by one where there are too many."""
 
 Flow = dict[int, float]
 """Value that flows through each direction used."""
@@ -25,134 +33,69 @@ def without_cycles(
     values = amounts[used] * price[(network.sink if exact_out else network.source)[used]]
     ends = network.sink[used] == end if exact_out else network.source[used] == start
     total = float(values[ends].sum())
-    flow: Flow = {int(e): float(value) for e, value in zip(used, values, strict=True) if value > dust * total}
-    while (cycle := _cycle(network, flow)) is not None:
-        least = min(flow[e] for e in cycle)
-        for e in cycle:
-            flow[e] -= least
-            if flow[e] <= dust * total:
-                del flow[e]
-    return connected(network, flow, start, end)
+    wide = values > dust * total
+    used, values = used[wide], values[wide]
+    source, sink = network.source[used], network.sink[used]
+    cancel_cycles(source, sink, values, len(network.assets), dust * total)
+    found: Flow = {e: value for e, value in zip(used.tolist(), values.tolist(), strict=True) if value > 0.0}
+    return connected(network, found, start, end)
 
 
-def _cycle(network: Network, flow: Flow) -> list[int] | None:
-    leaving: dict[int, list[int]] = defaultdict(list)
-    for e in flow:
-        leaving[int(network.source[e])].append(e)
-    done: set[int] = set()
-    for root in list(leaving):
-        if root in done:
-            continue
-        trail: list[int] = []
-        place = {root: 0}
-        pending = [iter(leaving[root])]
-        at = [root]
-        while pending:
-            e = next(pending[-1], NONE)
-            if e == NONE:
-                done.add(at.pop())
-                pending.pop()
-                if trail:
-                    del place[int(network.sink[trail.pop()])]
-                continue
-            there = int(network.sink[e])
-            if there in place:
-                return [*trail[place[there] :], e]
-            if there not in done:
-                trail.append(e)
-                place[there] = len(trail)
-                at.append(there)
-                pending.append(iter(leaving.get(there, ())))
-    return None
+def worthwhile(network: Network, relaxed: Relaxed, start: int, end: int) -> Floats:
+    """Return the flows of a relaxation without those that all together are worth next to nothing.
+
+    What a flow is worth: what it earns, and for what must go another way instead how much worse that is about.
+    """
+    price = relaxed.price
+    used = np.flatnonzero(relaxed.sent > 0.0)
+    source, sink = network.source[used], network.sink[used]
+    paid = relaxed.sent[used] * price[source]
+    earned = relaxed.received[used] * price[sink]
+    passing = np.bincount(source, paid, len(price))
+    passing[end] = total = passing[start]
+    beside = np.minimum(passing[source], np.maximum(passing[sink], paid))
+    worth = np.maximum(earned - paid, 0.0) + IMPACT * paid * paid / beside
+    order = np.argsort(worth, kind="stable")
+    idle = used[order[np.cumsum(worth[order]) <= FORGONE * total]]
+    flow = relaxed.flow.copy()
+    flow[idle] = 0.0
+    return flow
 
 
 def connected(network: Network, flow: Flow, start: int, end: int) -> Flow:
     """Keep the directions that lie on some way from start to end."""
-    ahead = _reached({e: (int(network.source[e]), int(network.sink[e])) for e in flow}, start)
-    behind = _reached({e: (int(network.sink[e]), int(network.source[e])) for e in flow}, end)
-    return {e: v for e, v in flow.items() if int(network.source[e]) in ahead and int(network.sink[e]) in behind}
-
-
-def _reached(edges: Mapping[int, tuple[int, int]], begin: int) -> set[int]:
-    onward: dict[int, list[int]] = defaultdict(list)
-    for here, there in edges.values():
-        onward[here].append(there)
-    reached, pending = {begin}, [begin]
-    while pending:
-        for there in onward[pending.pop()]:
-            if there not in reached:
-                reached.add(there)
-                pending.append(there)
-    return reached
+    edges = np.array(list(flow), np.int64)
+    kept = leading(network.source[edges], network.sink[edges], start, end, len(network.assets))
+    return flow if kept.all() else {e: flow[e] for e in edges[kept].tolist()}
 
 
 def asset_order(network: Network, used: Iterable[int], start: int) -> tuple[list[int], dict[int, int]]:
     """Order the assets of an acyclic flow so that each follows all that lead to it; also the longest way to each."""
-    entering: dict[int, int] = defaultdict(int)
-    leaving: dict[int, list[int]] = defaultdict(list)
-    for e in used:
-        entering[int(network.sink[e])] += 1
-        leaving[int(network.source[e])].append(int(network.sink[e]))
-    depth = {start: 0}
-    order: list[int] = []
-    ready = [start]
-    while ready:
-        # The lowest index first makes the order the same whatever the order of the edges.
-        ready.sort(reverse=True)
-        here = ready.pop()
-        order.append(here)
-        for there in leaving[here]:
-            depth[there] = max(depth.get(there, 0), depth[here] + 1)
-            entering[there] -= 1
-            if not entering[there]:
-                ready.append(there)
-    return order, depth
+    edges = np.array(list(used), np.int64)
+    order, depth = longest_ways(network.source[edges], network.sink[edges], start, len(network.assets))
+    reached: list[int] = order.tolist()
+    return reached, dict(zip(reached, depth[order].tolist(), strict=True))
 
 
 def longest_way(network: Network, used: Iterable[int], start: int, end: int) -> int:
     """Count the legs of the longest way from start to end."""
-    return asset_order(network, used, start)[1].get(end, 0)
+    edges = np.array(list(used), np.int64)
+    _, depth = longest_ways(network.source[edges], network.sink[edges], start, len(network.assets))
+    return max(int(depth[end]), 0)
 
 
 def fewest(network: Network, flow: Flow, start: int, end: int, max_legs: int, max_hops: int) -> Flow:
-    """Take the widest ways of at most `max_hops` legs, one after the other, as long as `max_legs` allows."""
-    left = dict(flow)
-    chosen: Flow = {}
-    refused: set[int] = set()
-    while left:
-        way = _widest(network, {e: v for e, v in left.items() if e not in refused}, start, end, max_hops)
-        if not way:
-            break
-        wanted = {**chosen, **{e: flow[e] for e in way}}
-        if len(wanted) > max_legs or longest_way(network, wanted, start, end) > max_hops:
-            new = [e for e in way if e not in chosen]
-            refused.add(min(new, key=lambda e: (left[e], e)))
-            continue
-        chosen = wanted
-        width = min(left[e] for e in way)
-        for e in way:
-            left[e] -= width
-            if left[e] <= DUST * flow[e]:
-                del left[e]
-    return chosen
-
-
-def _widest(network: Network, flow: Flow, start: int, end: int, max_hops: int) -> list[int]:
-    layer: dict[int, tuple[float, tuple[int, ...]]] = {start: (np.inf, ())}
-    best: tuple[float, tuple[int, ...]] = (0.0, ())
-    for _ in range(max_hops):
-        following: dict[int, tuple[float, tuple[int, ...]]] = {}
-        for e, value in flow.items():
-            reached = layer.get(int(network.source[e]))
-            if reached is None:
-                continue
-            width = min(reached[0], value)
-            there = int(network.sink[e])
-            if there not in following or width > following[there][0]:
-                following[there] = (width, (*reached[1], e))
-        if end in following and following[end][0] > best[0]:
-            best = following[end]
-        layer = following
-        if not layer:
-            break
-    return list(best[1])
+    """Leave out the least, or take the widest ways of at most `max_hops` legs, for `max_legs` to do."""
+    edges, values = np.array(list(flow), np.int64), np.array(list(flow.values()))
+    source, sink = network.source[edges], network.sink[edges]
+    surplus = len(flow) - max_legs
+    if surplus > 0:
+        least = np.argsort(values, kind="stable")[:surplus]
+        if float(values[least].sum()) <= SPARED * float(values[source == start].sum()):
+            kept = np.ones(len(edges), np.bool_)
+            kept[least] = False
+            rest = connected(network, dict(zip(edges[kept].tolist(), values[kept].tolist(), strict=True)), start, end)
+            if rest and longest_way(network, rest, start, end) <= max_hops:
+                return rest
+    chosen = widest_ways(source, sink, values, start, end, len(network.assets), max_legs, max_hops, DUST)
+    return {e: flow[e] for e in edges[chosen].tolist()}

@@ -3,20 +3,23 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 from threading import Lock
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
 from app.domain.market import ConstantProduct, OrderBook, Rfq
+from app.domain.solver.exact import unit
 from app.domain.solver.graph.walks import hops
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, CAP_OUT, NO_SEGMENTS, RATE, Direction, Exchange
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.trade import Constraints
-from app.domain.values import Asset
+from app.domain.values import DEFAULT_DECIMALS, Asset
 
 Flags = npt.NDArray[np.bool_]
 
@@ -31,6 +34,17 @@ class _Arranged:
     fee_free: tuple[float, ...]
 
 
+class Listed(NamedTuple):
+    """Arrays of a network as lists: one element of a list is read many times faster."""
+
+    source: list[int]
+    sink: list[int]
+    market: list[int]
+    room: list[float]
+    room_out: list[float]
+    in_steps: list[bool]
+
+
 class Network:
     """Assets as nodes; every direction of every market as an edge that owns a run of segments.
 
@@ -40,6 +54,7 @@ class Network:
     def __init__(self, markets: Iterable[PreparedMarket], decimals: Mapping[Asset, int]) -> None:
         """Arrange the trading markets."""
         self.decimals = decimals
+        self.scopes: dict[Any, Any] = {}
         self._one_pair: dict[tuple[Asset, Asset, int], bool] = {}
         arranged = []
         for market in sorted(markets, key=lambda m: m.market_id):
@@ -74,6 +89,28 @@ class Network:
         self.costly: Flags = np.array([e.market.fixed_cost is not None for e in self.exchanges], np.bool_)[self.market]
         self._expiring = [(i, e.market) for i, e in enumerate(self.exchanges) if isinstance(e.market, Rfq)]
         self.fee_assets = [e.fee_asset(*pair) for e, pair in zip(self._exchange_of(), pairs, strict=True)]
+
+    @cached_property
+    def listed(self) -> Listed:
+        """The arrays that routes are simulated with."""
+        return Listed(
+            self.source.tolist(),
+            self.sink.tolist(),
+            self.market.tolist(),
+            self.room.tolist(),
+            self.room_out.tolist(),
+            self.in_steps.tolist(),
+        )
+
+    @cached_property
+    def finest(self) -> Floats:
+        """The smallest amount of each asset."""
+        return np.array([float(unit(self.decimals.get(asset, DEFAULT_DECIMALS))) for asset in self.assets])
+
+    @cached_property
+    def is_costly(self) -> bool:
+        """Say whether any market has a fixed cost."""
+        return bool(self.costly.any())
 
     def _exchange_of(self) -> list[Exchange]:
         return [self.exchanges[i] for i in self.market]

@@ -9,7 +9,15 @@ import numpy as np
 from app.domain.solution import Solution
 from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
 from app.domain.solver.graph.choosing import Choosing, Limits
-from app.domain.solver.graph.flows import DUST, Flow, asset_order, connected, fewest, longest_way, without_cycles
+from app.domain.solver.graph.flows import (
+    DUST,
+    Flow,
+    connected,
+    fewest,
+    longest_way,
+    without_cycles,
+    worthwhile,
+)
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.relaxation import Relaxation
@@ -24,6 +32,9 @@ from app.domain.values import Asset
 COMPLETE = Decimal("1e-9")
 COARSE = 1e-9
 """An asset that divides no finer than this share of what flows through it."""
+FAR_APART = 5e-7
+MOST_CHOSEN = 128
+"""Where so many legs may be used, choosing among them one by one brings nothing."""
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
@@ -58,7 +69,7 @@ class GraphPlanner:
         self,
         trade: Trade,
         network: Network,
-        kept: Flags,
+        relaxation: Relaxation,
         unit_of: UnitOf,
         should_stop: Callable[[], bool],
         third_price: Callable[[Asset], Decimal],
@@ -69,8 +80,8 @@ class GraphPlanner:
         self.network = network
         self.unit_of = unit_of
         self.start, self.end = network.index[trade.gives], network.index[trade.takes]
-        self.kept = kept
-        self.relaxation = Relaxation(network, kept, self.start, self.end, trade.constraints.max_hops)
+        self.kept = relaxation.kept
+        self.relaxation = relaxation
         self.should_stop = should_stop
         self._third_price = third_price
         self.fits: Callable[[Journey], bool] = lambda _: True
@@ -99,19 +110,24 @@ class GraphPlanner:
         ]
         single = self._best(singles, prices, exact_out)
         candidates = [] if single is None else [single]
-        both = self._pair(target, exact_out)
-        if both is not None:
-            candidates.append(both)
         shortened: tuple[str, ...] = ()
         flow = self._acyclic(relaxed, exact_out)
         broken = self._broken(flow)
         if flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
+            if not broken and self._far_from_bound(candidates, relaxed, exact_out):
+                whole = self._acyclic(relaxed, exact_out, thrifty=False)
+                if len(whole) > len(flow) and not self._broken(whole):
+                    candidates += self._simulated(whole, target, survey)
             if exact_out and self._repeats(flow) and (self.thorough or not candidates):
                 candidates += self._by_tender(relaxed, target)
+        if self._far_from_bound(candidates, relaxed, exact_out):
+            both = self._pair(target, exact_out)
+            candidates += [] if both is None else [both]
         best = self._best(candidates, prices, exact_out)
-        if flow and (broken or costs.any()) and (self.thorough or best is None or not self.fits(best)):
+        many = self.trade.constraints.max_legs > MOST_CHOSEN
+        if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
             floor = -np.inf if best is None else -self._sign(exact_out) * float(self.value(best, prices, exact_out))
             for chosen in self._chosen(flow, relaxed, survey, costs, paths, floor):
                 candidates += self._simulated(chosen, target, survey)
@@ -132,7 +148,7 @@ class GraphPlanner:
     def _costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
         network = self.network
         costs = np.zeros(len(network.directions))
-        if self.price_first:
+        if self.price_first or not network.is_costly:
             return costs
         objective = prices[self.trade.gives if exact_out else self.trade.takes]
         for e in np.flatnonzero(network.costly & self.kept):
@@ -156,11 +172,7 @@ class GraphPlanner:
     def _is_coarse(self, survey: Survey) -> bool:
         # Rounded to few digits on every leg, a path may be worth less than another that is shorter.
         amounts = survey.needed if survey.exact_out else survey.reached
-        return any(
-            float(self.unit_of(asset)) > COARSE * amount
-            for asset, amount in zip(self.network.assets, amounts, strict=True)
-            if amount > 0.0
-        )
+        return bool(((self.network.finest > COARSE * amounts) & (amounts > 0.0)).any())
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
         journey = self._simulate(flow, target, survey.exact_out) if flow else None
@@ -192,11 +204,19 @@ class GraphPlanner:
     def paid_aside(self, journey: Journey) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset; a market used twice is paid once."""
         sums: dict[Asset, Decimal] = {}
-        for market in {int(self.network.market[step.direction]) for step in journey.steps}:
+        if not self.network.is_costly:
+            return sums
+        for market in {self.network.listed.market[step.direction] for step in journey.steps}:
             cost = self.network.exchanges[market].market.fixed_cost
             if cost is not None:
                 sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
         return sums
+
+    def _far_from_bound(self, journeys: Iterable[Journey], relaxed: Relaxed, exact_out: bool) -> bool:
+        if self.network.is_costly:
+            return True
+        values = [float(journey.sends if exact_out else journey.receives) for journey in journeys if self.fits(journey)]
+        return not any(abs(relaxed.bound - value) <= FAR_APART * value for value in values)
 
     def _sign(self, exact_out: bool) -> int:
         return 1 if exact_out else -1
@@ -255,9 +275,11 @@ class GraphPlanner:
             return {}
         return self._acyclic(relaxed, survey.exact_out)
 
-    def _acyclic(self, relaxed: Relaxed, exact_out: bool) -> Flow:
+    def _acyclic(self, relaxed: Relaxed, exact_out: bool, *, thrifty: bool = True) -> Flow:
+        whole = self.relaxation.has_cycles or not thrifty
+        flow = relaxed.flow if whole else worthwhile(self.network, relaxed, self.start, self.end)
         return without_cycles(
-            self.network, relaxed.flow, relaxed.price, self.start, self.end, exact_out=exact_out,
+            self.network, flow, relaxed.price, self.start, self.end, exact_out=exact_out,
             dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
         )  # fmt: skip
 
@@ -301,9 +323,6 @@ class GraphPlanner:
     def _simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
         if exact_out:
             flow = self._each_market_once(flow)
-        order, _ = asset_order(self.network, flow, self.start)
-        if self.end not in order:
-            return None
         if exact_out:
             journey = backward(self.network, flow, self.start, self.end, target, self.unit_of)
             return journey if journey is not None and journey.receives >= target else None
@@ -311,8 +330,9 @@ class GraphPlanner:
         if journey is None or journey.sends > target:
             return None
         unsent = target - journey.sends
-        in_steps = any(self.network.in_steps[e] and self.network.source[e] == self.start for e in flow)
-        return journey if in_steps or unsent <= target * COMPLETE else None
+        if unsent <= target * COMPLETE:
+            return journey
+        return journey if any(self.network.in_steps[e] and self.network.source[e] == self.start for e in flow) else None
 
     def _around_steps(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
         network, exact_out = self.network, survey.exact_out
@@ -347,14 +367,15 @@ class GraphPlanner:
         with np.errstate(all="ignore"):
             ratios = relaxed.price / relaxed.price[quote]
         prices = {instrument.quote: ONE}
-        used = {int(k) for k in network.sink[np.flatnonzero(relaxed.flow > 0.0)]} | {base}
-        for k in sorted(used - {quote}):
-            if LOWEST_PRICE < ratios[k] < HIGHEST_PRICE:
-                prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
+        used = np.zeros(len(network.assets), np.bool_)
+        used[network.sink[relaxed.flow > 0.0]] = used[base] = True
+        used[quote] = False
+        for k in np.flatnonzero(used & (ratios > LOWEST_PRICE) & (ratios < HIGHEST_PRICE)).tolist():
+            prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
         if instrument.base not in prices:
             given, taken = float(survey.needed[self.start]), float(survey.reached[self.end])
             prices[instrument.base] = Decimal(given / taken if self.start == quote else taken / given)
-        for exchange in network.exchanges if network.costly.any() else ():
+        for exchange in network.exchanges if network.is_costly else ():
             cost = exchange.market.fixed_cost
             if cost is not None and cost.asset not in prices:
                 k = network.index.get(cost.asset, -1)

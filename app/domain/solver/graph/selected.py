@@ -20,11 +20,13 @@ WORK_BETWEEN_POLLS = 20_000
 class Relaxed:
     """Flows by direction, prices by asset, and a proven bound on what any route does.
 
-    `sent` goes in; `flow` is what goes in where a tender is given and what comes out where a target is. `bound` is in
-    the asset received (exact-in) or sent (exact-out); `idle_bound` is what the same prices allow for at zero tender.
+    `sent` goes in, `received` comes out; `flow` is the first where a tender is given, the second where a target is.
+    `bound` is in the asset received (exact-in) or sent (exact-out); `idle_bound` is what the same prices allow for at
+    zero tender.
     """
 
     sent: Floats
+    received: Floats
     flow: Floats
     price: Floats
     bound: float
@@ -121,13 +123,11 @@ def solve_on(
     sent: Floats = np.bincount(network.direction[chosen], x / given, count).astype(np.float64)
     if len(full):
         sent += np.bincount(network.direction[full], network.segments[full, CAP], count)
-    flow = sent
-    if exact_out:
-        y = np.empty(len(x))
-        exchange(segments, x, y, np.empty(len(x)), np.empty(len(x)))
-        flow = np.bincount(network.direction[chosen], y / taken, count).astype(np.float64)
-        if len(full):
-            flow += np.bincount(network.direction[full], network.segments[full, CAP_OUT], count)
+    y = np.empty(len(x))
+    exchange(segments, x, y, np.empty(len(x)), np.empty(len(x)))
+    received: Floats = np.bincount(network.direction[chosen], y / taken, count).astype(np.float64)
+    if len(full):
+        received += np.bincount(network.direction[full], network.segments[full, CAP_OUT], count)
     full_price = np.zeros(len(network.assets))
     full_price[nodes] = price * value
-    return Relaxed(sent, flow, full_price, 0.0, 0.0, iterations, converged)
+    return Relaxed(sent, received, received if exact_out else sent, full_price, 0.0, 0.0, iterations, converged)

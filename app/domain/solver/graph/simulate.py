@@ -10,7 +10,6 @@ from app.domain.market import OrderBook
 from app.domain.solver.exact import ZERO, down
 from app.domain.solver.graph.flows import Flow, asset_order
 from app.domain.solver.graph.network import Network
-from app.domain.solver.kernels import Floats
 from app.domain.solver.kinds.base import State
 from app.domain.solver.sides import Fill, Units
 from app.domain.values import Asset
@@ -45,6 +44,7 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
     order, depth = asset_order(network, flow, start)
     leaving = _by_asset(network, flow, of_source=True)
     repeats = _repeats(network, flow)
+    listed = network.listed
     held: dict[int, Decimal] = defaultdict(lambda: ZERO)
     held[start] = tender
     states: dict[int, State] = {}
@@ -54,22 +54,22 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
         if asset == end or asset not in leaving:
             continue
         available = left = held[asset]
-        ways = _by_room(network, flow, leaving[asset], float(available), network.room)
-        total = sum(flow[e] for e in ways)
+        ways = _by_room(network, flow, leaving[asset], available, listed.room)
+        total = sum([flow[e] for e in ways])
         touched: set[int] = set()
+        last = ways[-1]
         for e in ways:
-            last = e == ways[-1]
-            share = left if last else min(left, available * Decimal(flow[e] / total))
+            share = left if e == last else min(left, available * Decimal(flow[e] / total))
             fill = _state(network, states, e).send(*network.directions[e], share, _units(network, e, unit_of))
             if fill is None:
                 continue
-            market = int(network.market[e])
+            market = listed.market[e]
             if market in touched:
                 number += 1
                 touched.clear()
             touched.add(market)
             left -= fill.sends
-            held[int(network.sink[e])] += fill.receives
+            held[listed.sink[e]] += fill.receives
             steps.append(Step(e, number if repeats else depth[asset], fill))
         held[asset] = left
         number += 1
@@ -90,7 +90,7 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
     for asset in reversed(order):
         if asset == start or not needed[asset]:
             continue
-        ways = _by_room(network, flow, entering[asset], float(needed[asset]), network.room_out)
+        ways = _by_room(network, flow, entering[asset], needed[asset], network.listed.room_out)
         fills = None
         for absorber in ways[: -1 - ABSORBERS_TRIED : -1]:
             fills = _obtain(network, flow, [*(e for e in ways if e != absorber), absorber], needed[asset], unit_of)
@@ -99,7 +99,7 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
         if fills is None:
             return None
         for e, fill in fills:
-            source = int(network.source[e])
+            source = network.listed.source[e]
             needed[source] += fill.sends
             steps.append(Step(e, depth[source], fill))
     steps.sort(key=lambda step: (step.step, step.direction))
@@ -146,29 +146,35 @@ def _step_less(network: Network, e: int, fill: Fill, units: Units) -> Fill | Non
 
 def _by_asset(network: Network, flow: Flow, *, of_source: bool) -> dict[int, list[int]]:
     grouped: dict[int, list[int]] = defaultdict(list)
+    assets = network.listed.source if of_source else network.listed.sink
     for e in flow:
-        grouped[int((network.source if of_source else network.sink)[e])].append(e)
+        grouped[assets[e]].append(e)
     return grouped
 
 
 def _repeats(network: Network, flow: Flow) -> bool:
-    return len({int(network.market[e]) for e in flow}) < len(flow)
+    market = network.listed.market
+    return len({market[e] for e in flow}) < len(flow)
 
 
-def _by_room(network: Network, flow: Flow, ways: list[int], amount: float, room: Floats) -> list[int]:
-    total = sum(flow[e] for e in ways)
+def _by_room(network: Network, flow: Flow, ways: list[int], amount: Decimal, room: list[float]) -> list[int]:
+    if len(ways) == 1:
+        return ways
+    in_steps = network.listed.in_steps
+    per_flow = float(amount) / sum([flow[e] for e in ways])
 
     def spare(e: int) -> tuple[bool, float, float, int]:
-        return not network.in_steps[e], float(room[e]) - amount * flow[e] / total, flow[e], -e
+        return not in_steps[e], room[e] - per_flow * flow[e], flow[e], -e
 
     return sorted(ways, key=spare)
 
 
 def _state(network: Network, states: dict[int, State], e: int) -> State:
-    market = int(network.market[e])
-    if market not in states:
-        states[market] = network.exchanges[market].state()
-    return states[market]
+    market = network.listed.market[e]
+    state = states.get(market)
+    if state is None:
+        state = states[market] = network.exchanges[market].state()
+    return state
 
 
 def _units(network: Network, e: int, unit_of: UnitOf) -> Units:
@@ -178,9 +184,10 @@ def _units(network: Network, e: int, unit_of: UnitOf) -> Units:
 
 def _journey(network: Network, steps: list[Step], start: int, end: int) -> Journey | None:
     held: dict[int, Decimal] = defaultdict(lambda: ZERO)
-    for step in steps:
-        held[int(network.source[step.direction])] -= step.fill.sends
-        held[int(network.sink[step.direction])] += step.fill.receives
+    source, sink = network.listed.source, network.listed.sink
+    for e, _, fill in steps:
+        held[source[e]] -= fill.sends
+        held[sink[e]] += fill.receives
     sends, receives = -held.pop(start, ZERO), held.pop(end, ZERO)
     if sends <= 0 or receives <= 0 or any(amount < 0 for amount in held.values()):
         return None

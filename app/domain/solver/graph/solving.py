@@ -10,7 +10,7 @@ import numpy as np
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
-from app.domain.solver.graph.evidence import alternatives, arrival_price, certify, excluded_names
+from app.domain.solver.graph.evidence import alternatives, certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.refusals import (
@@ -20,6 +20,7 @@ from app.domain.solver.graph.refusals import (
     refuse_unpriced,
     refuse_unreachable,
 )
+from app.domain.solver.graph.scope import scope_of
 from app.domain.solver.graph.simulate import Journey, Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
@@ -67,18 +68,22 @@ class GraphSolving:
         self.buys = trade.side is Side.BUY
         self.units = {self.gives: self._unit(self.gives), self.takes: self._unit(self.takes)}
         self.allowed = network.allowed(trade.constraints, problem.as_of)
-        kept = network.useful(self.allowed, self.gives, self.takes, trade.constraints.max_hops)
-        if not kept.any():
+        scope = scope_of(network, self.allowed, trade)
+        if scope.relaxation is None:
             refuse_unreachable(network, trade, problem.as_of)
-        kept, unpriced = self._priceable(kept)
+        kept, unpriced = self._priceable(scope.kept)
         if not kept.any():
             refuse_unpriced(trade, unpriced[0])
-        self.planner = GraphPlanner(trade, network, kept, self._unit, should_stop, self._third_price, direct)
+        self.planner = GraphPlanner(
+            trade, network, scope.relaxation, self._unit, should_stop, self._third_price, direct
+        )
+        if unpriced:
+            self.planner.restrict(kept)
         self.planner.fits = self._affordable
         self.grid = self._unit(trade.quantity_asset)
         self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
         self.conceivable = trade.quantity <= MOST
-        self.arrival = arrival_price(network, self.allowed, trade)
+        self.arrival = scope.arrival
         self.binding: list[str] = []
         self.least_rate = 0.0
 
@@ -295,10 +300,11 @@ class GraphSolving:
         return (ONE - receives / (self.arrival * sends)) * BASIS_POINTS
 
     def _legs(self, steps: Iterable[Step]) -> tuple[Leg, ...]:
+        network = self.network
         legs = []
         for e, number, fill in steps:
-            exchange = self.network.exchanges[int(self.network.market[e])]
-            gives, takes = self.network.directions[e]
+            exchange = network.exchanges[network.listed.market[e]]
+            gives, takes = network.directions[e]
             per_taken = exchange.base(gives, takes) == takes
             price = ratio(fill.sends, fill.receives) if per_taken else ratio(fill.receives, fill.sends)
             legs.append(

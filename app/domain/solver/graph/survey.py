@@ -9,6 +9,8 @@ from app.domain.solver.graph.walks import best_path, relax
 from app.domain.solver.kernels import Floats, Ints
 
 PROBES = 12
+FAR = 8
+"""Legs beyond which what an asset is worth need not be known for an amount: for a little will do."""
 
 
 @dataclass(slots=True)
@@ -77,7 +79,7 @@ class Surveyor:
             return survey
         amount, exact_out, share = survey.amount, survey.exact_out, survey.share
         middle = float(survey.needed[self.start] if exact_out else survey.reached[self.end]) * share
-        _, opposite = self._walk(middle, not exact_out, len(self.network.assets))
+        _, opposite = self._walk(middle, not exact_out, FAR)
         opposite[self.end if exact_out else self.start] = amount * share
         if exact_out:
             survey.reached = opposite / share

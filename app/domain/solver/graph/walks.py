@@ -27,6 +27,64 @@ def hops(source: Ints, sink: Ints, kept: Flags, start: int, assets: int, most: i
     return far
 
 
+@compiled("Tuple((int64[::1], int64[::1]))(int64[::1], int64[::1], int64, int64)")
+def longest_ways(source: Ints, sink: Ints, start: int, assets: int) -> tuple[Ints, Ints]:
+    """Count the most edges from one asset to each; -1 where none or endless ways lead.
+
+    Also returns the assets reached in an order in which each follows all that lead to it: by that count, then index.
+    """
+    depth = np.full(assets, -1, np.int64)
+    entering = np.zeros(assets, np.int64)
+    begins = np.zeros(assets + 1, np.int64)
+    for e in range(source.shape[0]):
+        entering[sink[e]] += 1
+        begins[source[e] + 1] += 1
+    for k in range(assets):
+        begins[k + 1] += begins[k]
+    places = begins[:-1].copy()
+    leaving = np.empty(source.shape[0], np.int64)
+    for e in range(source.shape[0]):
+        leaving[places[source[e]]] = sink[e]
+        places[source[e]] += 1
+    ready = np.empty(assets, np.int64)
+    ready[0] = start
+    known, done = 1, 0
+    longest = np.zeros(assets, np.int64)
+    while done < known:
+        here = ready[done]
+        done += 1
+        depth[here] = longest[here]
+        for p in range(begins[here], begins[here + 1]):
+            there = leaving[p]
+            longest[there] = max(longest[there], longest[here] + 1)
+            entering[there] -= 1
+            if entering[there] == 0:
+                ready[known] = there
+                known += 1
+    order = np.sort(ready[:known])
+    return order[np.argsort(depth[order], kind="mergesort")], depth
+
+
+@compiled("boolean[::1](int64[::1], int64[::1], int64, int64, int64)")
+def leading(source: Ints, sink: Ints, start: int, end: int, assets: int) -> Flags:
+    """Mark the edges that lie on some way from start to end."""
+    ahead, behind = np.zeros(assets, np.bool_), np.zeros(assets, np.bool_)
+    ahead[start] = behind[end] = True
+    changed = True
+    while changed:
+        changed = False
+        for e in range(source.shape[0]):
+            if ahead[source[e]] and not ahead[sink[e]]:
+                ahead[sink[e]] = changed = True
+        for e in range(source.shape[0] - 1, -1, -1):
+            if behind[sink[e]] and not behind[source[e]]:
+                behind[source[e]] = changed = True
+    found = np.empty(source.shape[0], np.bool_)
+    for e in range(source.shape[0]):
+        found[e] = ahead[source[e]] and behind[sink[e]]
+    return found
+
+
 @compiled("boolean(int64[::1], int64[::1], boolean[::1], float64[::1], int64, float64[::1])")
 def relax(source: Ints, sink: Ints, kept: Flags, log_rate: Floats, rounds: int, best: Floats) -> bool:
     """Raise `best` along edges until nothing gains, or for so many rounds; say whether it settled.
@@ -44,6 +102,25 @@ def relax(source: Ints, sink: Ints, kept: Flags, log_rate: Floats, rounds: int, 
         if not changed:
             return True
     return False
+
+
+@compiled("float64[::1](int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64)")
+def best_rates(source: Ints, sink: Ints, ways: Ints, log_rate: Floats, start: int, assets: int, most: int) -> Floats:
+    """Find the log of what one unit becomes at each asset over at most so many of the edges in `ways`."""
+    best = np.full(assets, -np.inf)
+    best[start] = 0.0
+    for _ in range(most):
+        # One edge a round: rounds in place could walk further than they may.
+        before = best.copy()
+        changed = False
+        for e in ways:
+            reach = before[source[e]] + log_rate[e]
+            if reach > best[sink[e]]:
+                best[sink[e]] = reach
+                changed = True
+        if not changed:
+            break
+    return best
 
 
 @compiled("boolean(int64[::1], int64[::1], int64, int64, int64[:, ::1], int64, int64[::1], int64)")

@@ -7,6 +7,7 @@ import numpy as np
 
 from app.domain.solver.exact import LEAST, MOST, STATED, ZERO
 from app.domain.solver.graph.network import Flags, Network
+from app.domain.solver.graph.walks import best_rates
 from app.domain.trade import Constraints
 from app.domain.values import Asset
 
@@ -18,16 +19,10 @@ def log_rate(network: Network, allowed: Flags, gives: Asset, takes: Asset, max_h
     """Return the log of the best rate of an infinitesimal trade, fees excluded; minus infinity where no way leads."""
     if gives not in network.index or takes not in network.index:
         return -np.inf
-    kept = network.useful(allowed, gives, takes, max_hops)
-    best = np.full(len(network.assets), -np.inf)
-    best[network.index[gives]] = 0.0
-    for _ in range(max_hops):
-        # One edge a round: rounds in place could walk further than the trade may.
-        before = best.copy()
-        reach = before[network.source[kept]] + network.log_fee_free[kept]
-        np.maximum.at(best, network.sink[kept], reach)
-        if (best == before).all():
-            break
+    kept = np.flatnonzero(network.useful(allowed, gives, takes, max_hops))
+    best = best_rates(
+        network.source, network.sink, kept, network.log_fee_free, network.index[gives], len(network.assets), max_hops
+    )
     return float(best[network.index[takes]])
 
 

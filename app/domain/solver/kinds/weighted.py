@@ -1,6 +1,8 @@
 """Two to eight reserves with relative weights: `out = y * (1 - (x / (x + c)) ** (weight in / weight out))`."""
 
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
+from fractions import Fraction
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -18,6 +20,37 @@ _POWERS = Context(
 """An amount of 1e-36 of a reserve still leaves 36 correct digits after the subtraction from one."""
 _LEAST_LEFT = Decimal("1e-80")
 """The share of a reserve that any trade leaves behind."""
+_LARGEST_ROOT = 16
+_TRUSTED = 1e-290
+_REFINEMENTS = 3
+"""Each doubles the digits of a float, of which there are at least fifteen."""
+
+
+@lru_cache(maxsize=1024)
+def _fraction(numerator: Decimal, denominator: Decimal) -> tuple[Decimal, Decimal] | None:
+    exact = Fraction(numerator) / Fraction(denominator)
+    small = max(exact.numerator, exact.denominator) <= _LARGEST_ROOT
+    return (Decimal(exact.numerator), Decimal(exact.denominator)) if small else None
+
+
+def raised(base: Decimal, numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Return a positive base to the power of a quotient, to all but the last digits of 72."""
+    parts = _fraction(numerator, denominator)
+    if parts is None:
+        return _POWERS.power(base, numerator / denominator)
+    times, root = parts
+    power = _POWERS.power(base, times)
+    if root == ONE:
+        return power
+    guess = float(power) ** (1.0 / float(root))
+    if not _TRUSTED < guess < 1.0 / _TRUSTED:
+        return _POWERS.power(base, numerator / denominator)
+    found = Decimal(guess)
+    for _ in range(_REFINEMENTS):
+        # Newton on the logarithm's equation: `found ** root = power`.
+        found += found * (_POWERS.divide(power, _POWERS.power(found, root)) - ONE) / root
+        found = _POWERS.plus(found)
+    return found
 
 
 class WeightedState(PoolState):
@@ -44,7 +77,7 @@ class WeightedState(PoolState):
         if into == out_of:
             left = paid * held / full
             return paid * counted / full, full / left
-        left = paid * max(_POWERS.power(held / full, into / out_of), _LEAST_LEFT)
+        left = paid * max(raised(held / full, into, out_of), _LEAST_LEFT)
         return paid - left, full * out_of / (left * into)
 
     def backward(self, gives: Asset, takes: Asset, out: Decimal) -> Decimal:
@@ -53,7 +86,7 @@ class WeightedState(PoolState):
         into, out_of = self.weights[gives], self.weights[takes]
         if into == out_of:
             return held * out / (paid - out)
-        return held * (_POWERS.power(paid / (paid - out), out_of / into) - ONE)
+        return held * (raised(paid / (paid - out), out_of, into) - ONE)
 
     def given_per_taken(self, gives: Asset, takes: Asset) -> Decimal:
         """Return the price of an infinitesimal trade, fee excluded."""
