@@ -79,7 +79,7 @@ async def test_postgres_comes_back_with_every_acknowledged_row(
 
         # Computing, the orphan does not notice that its server is gone: it has to be ended for the next one to start.
         await all_ended([orphan])
-        with pytest.raises((asyncpg.PostgresError, OSError)):
+        with pytest.raises((asyncpg.PostgresError, asyncpg.InternalClientError, OSError)):
             await query
         assert directory.read_pids() == {"postgres": ready.pid}
         again = await asyncpg.connect(postgres.owner_url)
