@@ -12,6 +12,7 @@ from app.domain.solver.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 Modes = npt.NDArray[np.int8]
 
 KIND, DEPTH_IN, DEPTH_OUT, KEPT, MIN_IN, LOT, MIN_BASE, BASE_IS_TAKEN, GRAIN = range(9)

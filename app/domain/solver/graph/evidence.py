@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from app.domain.market import OrderBook
 from app.domain.solution import Alternative, Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
+from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
@@ -26,29 +28,56 @@ def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
 
 
 def certify(planner: GraphPlanner, planned: GraphPlan, least_rate: float) -> Certificate:
-    """State the bound of the relaxation, in the direction and against the value of the plan.
+    """State the tightest bound found, in the direction and against the value of the plan.
 
     Where a bound on the price stopped the fill at an amount of its own (`least_rate` > 0), no route of any amount
     receives more than `surplus * least_rate / (least_rate - rate)`.
     """
-    relaxed, value = planned.relaxed, planned.value
+    value = planned.value
     exact_out = planner.trade.is_exact_out
-    bound = short_down(Decimal(max(relaxed.bound, 0.0))) if exact_out else short_up(Decimal(relaxed.bound))
-    if least_rate and not exact_out:
-        rate = float(relaxed.price[planner.start] / relaxed.price[planner.end])
-        if rate < least_rate:
-            leverage = least_rate / (least_rate - rate)
-            reach = relaxed.idle_bound * leverage * (1.0 + 16.0 * EPSILON * (leverage + 1.0)) * (1.0 + 1e-12)
-            bound = min(bound, short_up(Decimal(reach)))
+    proof = _prove(planner, planned)
+    bound = short_down(Decimal(max(proof.bound, 0.0))) if exact_out else short_up(Decimal(proof.bound))
+    if least_rate and not exact_out and proof.rate < least_rate:
+        leverage = least_rate / (least_rate - proof.rate)
+        reach = proof.surplus * leverage * (1.0 + 16.0 * EPSILON * (leverage + 1.0)) * (1.0 + 1e-12)
+        bound = min(bound, short_up(Decimal(reach)))
     gap_bps = float(abs(bound / value - ONE) * BASIS_POINTS) if value else (NO_GAP_BPS if bound else 0.0)
-    return Certificate(bound, gap_bps, _arbitrage(planner, planned), tuple(_relaxed_names(planner, planned)))
+    arbitrage = short_up(Decimal(max(proof.arbitrage, 0.0)))
+    return Certificate(bound, gap_bps, arbitrage, tuple(_relaxed_names(planner, planned)))
 
 
-def _arbitrage(planner: GraphPlanner, planned: GraphPlan) -> Decimal:
-    if not planner.relaxation.has_cycles:
-        return ZERO
-    least = min(planner.relaxation.idle_bound(planner.trade.is_exact_out), planned.relaxed.idle_bound)
-    return short_up(Decimal(max(least, 0.0)))
+class _Proof(NamedTuple):
+    bound: float
+    surplus: float
+    rate: float
+    arbitrage: float
+
+
+def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
+    network, relaxed = planner.network, planned.relaxed
+    start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
+    has_cycles = planner.relaxation.has_cycles
+    rate = float(relaxed.price[start] / relaxed.price[end])
+    known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
+    if not has_cycles and not network.shares[network.market[planner.kept]].any():
+        return known
+    bounding = Bounding(network, planner.kept, start, end)
+    amount = float(planned.target)
+    begun = bounding.prices() if has_cycles else relaxed.price
+    if not bounding.is_priced(begun):
+        return known
+    arbitrage = 0.0
+    if exact_out and has_cycles:
+        idle = bounding.idle(begun, amount * float(begun[end]))
+        begun, arbitrage = idle.price, idle.idle_bound(end)
+        if arbitrage >= amount:
+            return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage)
+    tight = bounding.tighten(begun, amount, exact_out=exact_out)
+    if has_cycles and not exact_out:
+        idle = bounding.idle(tight.price, amount * float(tight.price[start]), near=True)
+        arbitrage = min(idle.idle_bound(end), tight.idle_bound(end))
+    bound = tight.bound(start, end, amount, exact_out=exact_out)
+    return _Proof(bound, tight.idle_bound(start if exact_out else end), tight.rate(start, end), arbitrage)
 
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:

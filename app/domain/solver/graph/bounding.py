@@ -1,0 +1,186 @@
+"""The tightest proof: prices at which all markets together can earn the least.
+
+Whatever the prices, no route earns more from a tender than the tender is worth plus what every market could earn alone.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.domain.solver.compiled import compiled
+from app.domain.solver.graph.dual import descend, earned, over_one_trade
+from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.shared import AMPLIFIED, passable, shared_pools
+from app.domain.solver.kernels import Flags, Floats, Ints
+from app.domain.solver.kinds.base import DEPTH_IN, DEPTH_OUT, SEGMENT_FIELDS
+
+BOUND_WIDENING = 1e-12
+ROUNDS = 64
+NOTICED = 1e-9
+CENTRINGS = 3
+
+
+@dataclass(slots=True)
+class Bounded:
+    """Prices by asset, and at those what all markets together earn at most and the turnover that it is a part of."""
+
+    price: Floats
+    surplus: float
+    turnover: float
+
+    def bound(self, start: int, end: int, amount: float, *, exact_out: bool) -> float:
+        """Return the most an amount becomes, or the least that is sent for it, in the asset that is not stated."""
+        stated = float(self.price[end if exact_out else start]) * amount
+        slack = self.surplus + BOUND_WIDENING * (stated + self.turnover)
+        if exact_out:
+            return (stated - slack) / float(self.price[start])
+        return (stated + slack) / float(self.price[end])
+
+    def idle_bound(self, of: int) -> float:
+        """Return the most that any route makes of nothing, counted in one asset."""
+        return (self.surplus + BOUND_WIDENING * self.turnover) / float(self.price[of])
+
+    def rate(self, start: int, end: int) -> float:
+        """Return what one unit of an asset is worth in another."""
+        return float(self.price[start] / self.price[end])
+
+
+@compiled("void(int64[::1], int64[::1], float64[::1], float64[:, ::1], boolean[::1], float64[::1], int64)")
+def anchor(source: Ints, sink: Ints, log_mid: Floats, best: Floats, kept: Flags, price: Floats, rounds: int) -> None:
+    """Price what has no price yet by the deepest market beside it, from neighbour to neighbour."""
+    assets = price.shape[0]
+    depth = np.empty(assets)
+    found = np.empty(assets)
+    for _ in range(rounds):
+        depth[:] = 0.0
+        for e in range(source.shape[0]):
+            if not kept[e]:
+                continue
+            a, b = source[e], sink[e]
+            if price[a] > 0.0 and not price[b] > 0.0:
+                value = price[a] * best[e, 0]
+                if value > depth[b]:
+                    depth[b] = value
+                    found[b] = price[a] / np.exp(log_mid[e])
+            elif price[b] > 0.0 and not price[a] > 0.0:
+                value = price[b] * best[e, 1]
+                if value > depth[a]:
+                    depth[a] = value
+                    found[a] = price[b] * np.exp(log_mid[e])
+        changed = False
+        for k in range(assets):
+            if depth[k] > 0.0 and 0.0 < found[k] < np.inf:
+                price[k] = found[k]
+                changed = True
+        if not changed:
+            return
+
+
+@compiled("void(int64[::1], int64[::1], float64[::1], boolean[::1], int64[::1], float64[::1], int64)")
+def centre(source: Ints, sink: Ints, log_rate: Floats, kept: Flags, chosen: Ints, price: Floats, rounds: int) -> None:
+    """Move prices of chosen assets between those at which the first market would buy and the first would sell."""
+    for _ in range(rounds):
+        for k in chosen:
+            low, high = 0.0, np.inf
+            for e in range(source.shape[0]):
+                if not kept[e]:
+                    continue
+                if source[e] == k:
+                    low = max(low, price[sink[e]] * np.exp(log_rate[e]))
+                elif sink[e] == k:
+                    high = min(high, price[source[e]] / np.exp(log_rate[e]))
+            if 0.0 < low < high < np.inf:
+                price[k] = np.sqrt(low) * np.sqrt(high)
+
+
+class Bounding:
+    """The directions kept between two assets, their shared pools taken as one market each."""
+
+    def __init__(self, network: Network, kept: Flags, start: int, end: int) -> None:
+        """Take apart what trades on its own and what shares reserves."""
+        self.network, self.kept = network, kept
+        self.start, self.end = start, end
+        shared = shared_pools(network)
+        alone = np.flatnonzero((kept & (shared.entering < 0))[network.direction])
+        enters, leaves = passable(shared, kept)
+        owner = np.repeat(np.arange(len(shared.pools)), np.diff(shared.first))
+        # What stands still in a pool changes nothing there.
+        chosen = enters | leaves
+        members = np.bincount(owner[chosen], minlength=len(shared.pools))
+        used = members > 0
+        self.has_shared = bool(used.any())
+        nodes = np.zeros(len(network.assets), np.bool_)
+        nodes[[start, end]] = True
+        nodes[network.segment_source[alone]] = nodes[network.segment_sink[alone]] = True
+        nodes[shared.asset[chosen]] = True
+        self._nodes = np.flatnonzero(nodes)
+        stable = chosen & (shared.pools[owner, AMPLIFIED] > 0.0)
+        self._legs_beat_a_trade = bool(stable.any())
+        unfixed = np.setdiff1d(shared.asset[stable], [start, end])
+        self._stable = unfixed.astype(np.int64)
+        compact = np.cumsum(nodes) - 1
+        self._compact = compact
+        self._parts = (
+            network.segments[alone].reshape(-1, SEGMENT_FIELDS),
+            compact[network.segment_source[alone]],
+            compact[network.segment_sink[alone]],
+            shared.pools[used],
+            np.concatenate([np.zeros(1, np.int64), np.cumsum(members[used])]),
+            compact[shared.asset[chosen]],
+            shared.unit[chosen],
+            shared.weight[chosen],
+            enters[chosen],
+            leaves[chosen],
+        )
+
+    def prices(self) -> Floats:
+        """Price every asset by the deepest markets between it and the asset taken."""
+        network = self.network
+        begun = network.first[:-1]
+        price = np.zeros(len(network.assets))
+        price[self.end] = 1.0
+        anchor(
+            network.source, network.sink, 0.5 * (network.log_best + network.log_fee_free),
+            np.ascontiguousarray(network.segments[begun][:, [DEPTH_IN, DEPTH_OUT]]), self.kept, price, ROUNDS,
+        )  # fmt: skip
+        return price
+
+    def is_priced(self, price: Floats) -> bool:
+        """Say whether prices are numbers that a bound can be had from."""
+        mine = price[self._nodes]
+        return bool((np.isfinite(mine) & (mine > 0.0)).all())
+
+    def tighten(self, price: Floats, amount: float, *, exact_out: bool, near: bool = False) -> Bounded:
+        """Lower the bound for an amount from some prices on; `near` says that they are of much the same problem."""
+        stated, supply = (self.end, -amount) if exact_out else (self.start, amount)
+        scale = amount * float(price[stated])
+        return self._descend(price, stated, supply, scale, self.start if exact_out else self.end, near)
+
+    def idle(self, price: Floats, worth: float, *, near: bool = False) -> Bounded:
+        """Lower what is made of nothing, in the asset taken, to where it is small beside an amount's worth."""
+        return self._descend(price, self.start, 0.0, worth, self.end, near)
+
+    def _descend(self, price: Floats, supplied: int, supply: float, scale: float, fixed: int, near: bool) -> Bounded:
+        compact = price[self._nodes]
+        with np.errstate(all="ignore"):
+            surplus, turnover = descend(
+                *self._parts, compact, int(self._compact[fixed]), int(self._compact[supplied]), supply, scale, near
+            )
+            tightened = price.copy()
+            tightened[self._nodes] = compact
+            bounded = Bounded(tightened, surplus, turnover)
+            if self._legs_beat_a_trade:
+                bounded.surplus += over_one_trade(*self._parts[3:], compact)
+                if bounded.surplus > surplus + NOTICED * scale:
+                    centred = self._centred(bounded)
+                    if centred.surplus < bounded.surplus:
+                        return centred
+        return bounded
+
+    def _centred(self, bounded: Bounded) -> Bounded:
+        # An unused pool at the margin of its fee proves little of what legs on it earn; in the middle, that it is zero.
+        price, network = bounded.price.copy(), self.network
+        centre(network.source, network.sink, network.log_best, self.kept, self._stable, price, CENTRINGS)
+        compact = price[self._nodes]
+        total, turnover = earned(*self._parts, compact)
+        return Bounded(price, total + over_one_trade(*self._parts[3:], compact), turnover)
