@@ -57,7 +57,8 @@ def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
     network, relaxed = planner.network, planned.relaxed
     start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
     has_cycles = planner.relaxation.has_cycles
-    rate = float(relaxed.price[start] / relaxed.price[end])
+    with np.errstate(all="ignore"):
+        rate = float(relaxed.price[start] / relaxed.price[end])
     known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
     if not has_cycles and not network.shares[network.market[planner.kept]].any():
         return known
@@ -77,6 +78,8 @@ def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
         idle = bounding.idle(tight.price, amount * float(tight.price[start]), near=True)
         arbitrage = min(idle.idle_bound(end), tight.idle_bound(end))
     bound = tight.bound(start, end, amount, exact_out=exact_out)
+    if not np.isfinite(bound):
+        return known
     return _Proof(bound, tight.idle_bound(start if exact_out else end), tight.rate(start, end), arbitrage)
 
 
