@@ -39,7 +39,7 @@ ROUGH, FINE, FINER = 1e-3, 1e-13, 0.03
 """How much of its rate a straight segment is taken to lose along its length: without, Newton sees no minimum."""
 LEAST_STEP, LARGEST_STEP = -0.7, 1.5
 NEAR = 0.5
-WORK = 5e6
+WORK = 4e6
 
 
 @compiled("UniTuple(float64, 5)(float64[:, ::1], int64, float64, float64, float64, float64)")

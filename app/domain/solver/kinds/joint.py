@@ -7,6 +7,10 @@ For a weighted pool (weights that sum to one, `b = q R`) that is `sum(b) - prod(
 `m K + sum(b) - (n + 1) (m K prod(b)) ** (1 / (n + 1))` with `b = (q - m Ann) x`, for any multiplier `m`. Both are the
 gap between an arithmetic and a geometric mean `G`: with `z` the logarithms of the terms over `G`, whose weighted sum is
 zero, `G sum(w (exp(z) - 1 - z))`. Any `q` and `m` give a bound, so that an inexact search is never too small.
+
+That is one trade; legs leave their fees in the pool. A weighted pool's constraint is a sum of logarithms, one for each
+asset, and whatever is sent in steps, or sent and taken back, counts for less there than the rest sent at once: legs
+never earn more. `stable_in_legs` is for StableSwap, where they can.
 """
 
 import math
@@ -85,15 +89,24 @@ def level(rows: Floats, count: int) -> tuple[bool, float]:
 @compiled("UniTuple(float64, 2)(float64[:, ::1], int64, float64, boolean[::1], boolean[::1])")
 def weighted_joint(rows: Floats, count: int, kept: float, enters: Flags, leaves: Flags) -> tuple[float, float]:
     """Bound what a weighted pool earns, of whose assets some may enter and some may leave; also its turnover."""
+    dearest, cheapest = 0.0, math.inf
+    for i in range(count):
+        rows[LOW, i] = rows[WORTH, i] / rows[WEIGHT, i]
+        if leaves[i]:
+            dearest = max(dearest, rows[LOW, i])
+        if enters[i]:
+            cheapest = min(cheapest, rows[LOW, i])
+        rows[PULL, i] = rows[STIFF, i] = rows[FIRST, i] = rows[SECOND, i] = 0.0
+    if dearest * kept <= cheapest:
+        return 0.0, 0.0
     fee = -math.log(kept)
-    reference = rows[WORTH, 0] / rows[WEIGHT, 0]
+    reference = rows[LOW, 0]
     spread = 1.0
     for i in range(count):
-        place = math.log(rows[WORTH, i] / rows[WEIGHT, i] / reference)
+        place = math.log(rows[LOW, i] / reference)
         spread = max(spread, abs(place))
         rows[LOW, i] = place if leaves[i] else -math.inf
         rows[HIGH, i] = place + fee if enters[i] else math.inf
-        rows[PULL, i] = rows[STIFF, i] = rows[FIRST, i] = rows[SECOND, i] = 0.0
     trades, at = level(rows, count)
     if not trades:
         return 0.0, 0.0

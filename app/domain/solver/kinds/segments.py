@@ -101,7 +101,10 @@ def required(segments: Floats, i: int, out: float) -> float:
 def stable_conjugate(near_in: float, near_out: float, bend: float, cost: float) -> tuple[float, float]:
     """Bound `drop(grown) - cost * grown` from above over all growth and return where it is largest.
 
-    Tangents on either side of the maximum enclose it, so the bound holds however far the search has come.
+    Tangents on either side of the maximum enclose it, so the bound holds however far the search has come. It holds for
+    legs one after the other too if the pool has two assets: the invariant is concave and homogeneous, and what is sent
+    is then worth the less the more of it, fees included, is there. With balances that stand still it does not: see
+    `joint`.
     """
     _, steep, _ = stable_drop(near_in, near_out, bend, 0.0)
     if steep <= cost:

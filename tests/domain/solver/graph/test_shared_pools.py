@@ -73,7 +73,7 @@ def test_what_two_pools_of_three_assets_sold_is_bought_back_for_as_much() -> Non
     assert abs(again.sends.amount / sold.sends.amount - 1) <= Decimal("1e-6")
 
 
-@pytest.mark.xfail(strict=True, reason="the bound takes the directions of a shared pool one by one")
+@pytest.mark.xfail(strict=True, reason="the bound is of all pairs at once, which legs one after the other do not reach")
 def test_a_bound_over_pools_of_several_assets_is_tight() -> None:
     wide = weighted("wide", "5", A=("1000000", "0.4"), B=("1000000", "0.4"), C=("500000", "0.2"))
     plain = weighted("plain", "30", A=("1000000", "0.5"), C=("1000000", "0.5"))
