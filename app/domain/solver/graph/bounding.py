@@ -4,6 +4,7 @@ Whatever the prices, no route earns more from a tender than the tender is worth 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -133,8 +134,21 @@ class Bounding:
             leaves[chosen],
         )
 
-    def prices(self) -> Floats:
-        """Price every asset by the deepest markets between it and the asset taken."""
+    @cached_property
+    def idle(self) -> Bounded | None:
+        """What can be made of nothing, counted in the asset taken, at the prices that prove the least; found once.
+
+        None where no prices are to be had.
+        """
+        price = self._anchored()
+        return self._descend(price, self.start, 0.0, 0.0, self.end) if self.is_priced(price) else None
+
+    def is_priced(self, price: Floats) -> bool:
+        """Say whether prices are numbers that a bound can be had from."""
+        mine = price[self._nodes]
+        return bool((np.isfinite(mine) & (mine > 0.0)).all())
+
+    def _anchored(self) -> Floats:
         network = self.network
         begun = network.first[:-1]
         price = np.zeros(len(network.assets))
@@ -145,26 +159,17 @@ class Bounding:
         )  # fmt: skip
         return price
 
-    def is_priced(self, price: Floats) -> bool:
-        """Say whether prices are numbers that a bound can be had from."""
-        mine = price[self._nodes]
-        return bool((np.isfinite(mine) & (mine > 0.0)).all())
-
-    def tighten(self, price: Floats, amount: float, *, exact_out: bool, near: bool = False) -> Bounded:
-        """Lower the bound for an amount from some prices on; `near` says that they are of much the same problem."""
+    def tighten(self, price: Floats, amount: float, *, exact_out: bool) -> Bounded:
+        """Lower the bound for an amount from some prices on."""
         stated, supply = (self.end, -amount) if exact_out else (self.start, amount)
         scale = amount * float(price[stated])
-        return self._descend(price, stated, supply, scale, self.start if exact_out else self.end, near)
+        return self._descend(price, stated, supply, scale, self.start if exact_out else self.end)
 
-    def idle(self, price: Floats, worth: float, *, near: bool = False) -> Bounded:
-        """Lower what is made of nothing, in the asset taken, to where it is small beside an amount's worth."""
-        return self._descend(price, self.start, 0.0, worth, self.end, near)
-
-    def _descend(self, price: Floats, supplied: int, supply: float, scale: float, fixed: int, near: bool) -> Bounded:
+    def _descend(self, price: Floats, supplied: int, supply: float, scale: float, fixed: int) -> Bounded:
         compact = price[self._nodes]
         with np.errstate(all="ignore"):
             surplus, turnover = descend(
-                *self._parts, compact, int(self._compact[fixed]), int(self._compact[supplied]), supply, scale, near
+                *self._parts, compact, int(self._compact[fixed]), int(self._compact[supplied]), supply, scale
             )
             tightened = price.copy()
             tightened[self._nodes] = compact

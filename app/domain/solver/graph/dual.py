@@ -31,7 +31,7 @@ PARTS = (
 )
 """Segments that trade on their own with their two assets; then pools, where each one's members begin, and per member
 its asset, unit, weight, and whether it may enter and leave."""
-LEAST_STEPS, FEW_STEPS, MOST_STEPS = 8.0, 12.0, 40.0
+LEAST_STEPS, MOST_STEPS = 8.0, 40.0
 REFUSALS = 12
 CLOSE = 1e-13
 CLOSE_OF_SURPLUS = 1e-9
@@ -227,7 +227,7 @@ def earned(
     return bound, turnover
 
 
-@compiled(f"UniTuple(float64, 2)({PARTS}, float64[::1], int64, int64, float64, float64, boolean)")
+@compiled(f"UniTuple(float64, 2)({PARTS}, float64[::1], int64, int64, float64, float64)")
 def descend(
     segments: Floats,
     source: Ints,
@@ -244,12 +244,10 @@ def descend(
     supplied: int,
     supply: float,
     scale: float,
-    near: bool,
 ) -> tuple[float, float]:
     """Lower `supply * price[supplied]` plus what all markets earn, over all prices but one, until `scale` sees no more.
 
-    With `near` the prices are of a problem much like it, and few steps must do. Leaves the best prices in `price`;
-    returns what is earned there and its turnover.
+    Leaves the best prices in `price`; returns what is earned there and its turnover.
     """
     assets = price.shape[0]
     touches = np.zeros((assets, assets), np.bool_)
@@ -269,7 +267,7 @@ def descend(
         flops += 0.5 * float(column[k + 1] - column[k]) ** 2 + 8.0
     # What a step costs, in nanoseconds: the bound is as tight as the time for it allows, and the same on every machine.
     cost = flops + 30.0 * segments.shape[0] + 90.0 * asset.shape[0]
-    most = int(min(FEW_STEPS if near else MOST_STEPS, max(LEAST_STEPS, WORK / cost)))
+    most = int(min(MOST_STEPS, max(LEAST_STEPS, WORK / cost)))
     unknown = place.copy()
     unknown[fixed] = -1
     rows = workspace(first)
@@ -279,8 +277,8 @@ def descend(
     best = price.copy()
     trial = price.copy()
     bend = ROUGH if straight else FINE
-    damping = 0.0 if near else 0.1
-    awe = 0.0 if near else 1.0
+    damping = 0.1
+    awe = 1.0
     clear(curvature, column, below)
     bound, turnover, smooth = weigh(
         segments, source, sink, pools, first, asset, unit, weight, enters, leaves, price, bend, awe, unknown, slope,
@@ -291,6 +289,7 @@ def descend(
     refused = 0
     for _ in range(most):
         slope[supplied] += supply * price[supplied]
+        least_stiff = 1e-16 * (scale + most_earned) + 1e-300
         for k in range(assets):
             i = place[k]
             step[i] = -slope[k]
@@ -298,7 +297,7 @@ def descend(
                 step[i] = 0.0
                 curvature[i, i] = 1.0
             else:
-                curvature[i, i] = curvature[i, i] * (1.0 + 1e-13) + damping * abs(slope[k]) + 1e-16 * scale
+                curvature[i, i] = curvature[i, i] * (1.0 + 1e-13) + damping * abs(slope[k]) + least_stiff
         descent = 0.0
         if solve(curvature, column, below, step):
             for k in range(assets):

@@ -10,7 +10,6 @@ from app.domain.market import OrderBook
 from app.domain.solution import Alternative, Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
-from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
@@ -62,21 +61,18 @@ def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
     known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
     if not has_cycles and not network.shares[network.market[planner.kept]].any():
         return known
-    bounding = Bounding(network, planner.kept, start, end)
-    amount = float(planned.target)
-    begun = bounding.prices() if has_cycles else relaxed.price
-    if not bounding.is_priced(begun):
-        return known
-    arbitrage = 0.0
-    if exact_out and has_cycles:
-        idle = bounding.idle(begun, amount * float(begun[end]))
+    bounding, amount = planner.relaxation.bounding, float(planned.target)
+    begun, arbitrage = relaxed.price, 0.0
+    if has_cycles:
+        idle = bounding.idle
+        if idle is None:
+            return known
         begun, arbitrage = idle.price, idle.idle_bound(end)
-        if arbitrage >= amount:
+        if exact_out and arbitrage >= amount:
             return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage)
+    elif not bounding.is_priced(begun):
+        return known
     tight = bounding.tighten(begun, amount, exact_out=exact_out)
-    if has_cycles and not exact_out:
-        idle = bounding.idle(tight.price, amount * float(tight.price[start]), near=True)
-        arbitrage = min(idle.idle_bound(end), tight.idle_bound(end))
     bound = tight.bound(start, end, amount, exact_out=exact_out)
     if not np.isfinite(bound):
         return known

@@ -10,15 +10,15 @@ from functools import cached_property
 
 import numpy as np
 
+from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.curves import promises, surpluses
 from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.selected import Relaxed, Task, solve_on
-from app.domain.solver.graph.survey import FAR, Survey, Surveyor
+from app.domain.solver.graph.survey import Survey, Surveyor
 from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
-from app.domain.solver.kinds.base import DEPTH_IN, DEPTH_OUT, LINEAR, SHAPE
-from app.domain.solver.problem import never
+from app.domain.solver.kinds.base import LINEAR, SHAPE
 
 TOLERANCE = 2e-9
 ROUGH = 1e-4
@@ -46,7 +46,6 @@ BARRIER = 1e-6
 EXACTLY, NEARLY = 1e-7, 1e-3
 DESCENTS = 120
 IDLE_SHARE = 1e-8
-TINY_SHARE = 1e-9
 WAYS_BETWEEN_POLLS = 40_000
 NO_SEGMENT: Ints = np.empty(0, np.int64)
 
@@ -65,7 +64,6 @@ class Relaxation:
         self._worth = np.full(len(network.assets), -np.inf)
         self._worth[end] = 0.0
         self.has_cycles = not relax(network.sink, network.source, kept, network.log_best, WALK_ROUNDS, self._worth)
-        self._idle_bounds: dict[bool, float] = {}
         self._log_rate = float(self._worth[start])
 
     @cached_property
@@ -95,20 +93,10 @@ class Relaxation:
                         return found
             return None
 
-    def idle_bound(self, exact_out: bool) -> float:
-        """Bound what the markets give for nothing, in the asset that the trade's objective is in.
-
-        Found once, for an amount that is tiny beside what they hold, and without a thought of stopping: how long a
-        solve may take must change nothing that another will find.
-        """
-        if exact_out not in self._idle_bounds:
-            network, near = self.network, (self.end if exact_out else self.start)
-            beside = self._segment_kept & ((network.segment_sink if exact_out else network.segment_source) == near)
-            depth = float(network.segments[beside, DEPTH_OUT if exact_out else DEPTH_IN].max())
-            survey = self.survey(depth * TINY_SHARE, exact_out, FAR)
-            idle = self.solve(survey, never) if survey is not None else None
-            self._idle_bounds[exact_out] = np.inf if idle is None else idle.idle_bound
-        return self._idle_bounds[exact_out]
+    @cached_property
+    def bounding(self) -> Bounding:
+        """The tightest proofs over the same directions."""
+        return Bounding(self.network, self.kept, self.start, self.end)
 
     def at_survey(self, survey: Survey) -> Relaxed:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""
