@@ -95,7 +95,8 @@ def _network(problem: Problem, pair: Pair) -> Network | None:
 
 def _proven(problem: Problem, pair: Pair, network: Network, should_stop: Callable[[], bool]) -> Solution | None:
     others = beyond(network, problem.trade) if pair.is_quoted else None
-    if others is None or not others.may_be_worse:
+    trade = problem.trade
+    if others is None or not others.may_be_worse(float(trade.quantity), exact_out=trade.is_exact_out):
         return None
     try:
         solving = _Solving(problem.trade, pair, problem, should_stop)

@@ -2,19 +2,22 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from math import log
+from math import exp, log
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from app.domain.market import Rfq
+from app.domain.solver.graph.curves import absorbed
 from app.domain.solver.graph.evidence import arrival_price
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.walks import relax
+from app.domain.solver.kernels import Floats
 from app.domain.solver.pair import PAIR_KINDS
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
+ALMOST = 1.0 - 1e-9
 WORSE = 1e-12
 """How much worse than the pair's last unit every other way must be, in log rate, for rounding not to matter."""
 
@@ -23,17 +26,18 @@ WORSE = 1e-12
 class Beyond:
     """The best rate, as a logarithm, at which anything else leads from one asset to the other; and the middle price.
 
-    The rate is infinite where a cycle pays. `best_log_rate` is that of the pair's own first unit.
+    The rate is infinite where a cycle pays. `segments` are the pair's own.
     """
 
     log_rate: float
-    best_log_rate: float
+    segments: Floats
     arrival: Decimal
 
-    @property
-    def may_be_worse(self) -> bool:
-        """Say whether any amount is so small that the pair's last unit could be better."""
-        return self.log_rate < self.best_log_rate
+    def may_be_worse(self, amount: float, *, exact_out: bool) -> bool:
+        """Say whether the pair's own segments might exchange an amount before their rate falls to this one."""
+        if self.log_rate == np.inf:
+            return False
+        return absorbed(self.segments, exp(self.log_rate), exact_out) >= amount * ALMOST
 
     def is_worse_than(self, rate: float) -> bool:
         """Say whether no unit takes another way while the pair itself gives this rate for its last one.
@@ -73,5 +77,5 @@ def _look(network: Network, trade: Trade) -> Beyond | None:
     settled = relax(network.source, network.sink, kept, network.log_best, len(network.assets), best)
     allowed = np.ones(len(network.directions), np.bool_)
     between = direct & (network.source == start) & (network.sink == end)
-    own = float(network.log_best[between].max(initial=-np.inf))
+    own = network.segments[between[network.direction]]
     return Beyond(float(best[end]) if settled else np.inf, own, arrival_price(network, allowed, trade))

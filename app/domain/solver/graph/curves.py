@@ -76,3 +76,14 @@ def promises(
             if paid > 0.0 and earned > 0.0 and paid < np.inf and earned < np.inf:
                 promise[e] = conjugate(segments, e, paid, earned)[0] if earned * segments[e, RATE] > paid else 0.0
     return promise
+
+
+@compiled("float64(float64[:, ::1], float64, boolean)")
+def absorbed(segments: Floats, rate: float, exact_out: bool) -> float:
+    """Sum what goes in, or comes out, before every segment's marginal rate has fallen to one."""
+    total = 0.0
+    for e in range(segments.shape[0]):
+        if segments[e, RATE] > rate:
+            amount = segments[e, CAP] if rate <= 0.0 else conjugate(segments, e, rate, 1.0)[1]
+            total += evaluate(segments, e, amount)[0] if exact_out else amount
+    return total

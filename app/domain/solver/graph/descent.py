@@ -37,6 +37,8 @@ FAINT = 1e-11
 ROUGHLY = 0.05
 LONGEST_STEP = 1.0
 GROUND = 1e-13
+NEGLIGIBLE = 1e-3
+"""An asset that so little of the trade flows to may be valued anew without weighing again at once."""
 BACKTRACKS = 25
 
 
@@ -59,17 +61,17 @@ def bent_response(segments: Floats, i: int, gain: float, cap: float) -> tuple[fl
 
 
 @compiled(
-    "Tuple((float64, int64))(float64[:, ::1], float64[::1], int64[::1], int64[::1], int64[::1], int64[::1], "
-    "float64[::1], float64[::1], float64[::1], int64, float64, float64, int64[::1], int64[::1], "
-    "float64[::1], float64[::1], float64[::1], float64[::1], float64[::1])"
+    "Tuple((float64, int64, int64))(float64[:, ::1], float64[::1], int64[::1], int64[::1], int64[::1], int64[::1], "
+    "float64[::1], float64[::1], float64[::1], int64, float64, float64, int64[::1], int64[::1], float64[::1], "
+    "float64[::1], float64[::1], float64[::1], int64[::1], float64[::1], float64[::1])"
 )
 def weigh(
     segments: Floats,
     log_rate: Floats,
     first: Ints,
+    ways: Ints,
     source: Ints,
     sink: Ints,
-    ways: Ints,
     lead: Floats,
     unit: Floats,
     shift: Floats,
@@ -81,25 +83,31 @@ def weigh(
     conductance: Floats,
     diagonal: Floats,
     excess: Floats,
+    best_gain: Floats,
+    trading: Ints,
     sent: Floats,
     received: Floats,
-) -> tuple[float, int]:
-    """Add up what all segments earn; collect excess inflows in value, amounts by way, and what conducts."""
+) -> tuple[float, int, int]:
+    """Add up what all segments earn; return that, and how many edges conduct and how many ways trade.
+
+    Collects excess inflows in value, the best gain of any way out of each asset, which ways trade how much, and what
+    conducts. `source`, `sink` and `lead`, the gain before prices shift, are by way.
+    """
     earned = 0.0
-    edges = 0
+    edges = trades = 0
     for way in range(ways.shape[0]):
-        e = ways[way]
-        a, b = source[e], sink[e]
+        a, b = source[way], sink[way]
         ahead = lead[way] + (shift[b] - shift[a])
-        i = first[e]
-        sent[way] = received[way] = 0.0
-        if ahead + log_rate[i] <= -FAINT:
+        best_gain[a] = max(best_gain[a], ahead)
+        if ahead <= -FAINT:
             continue
+        e = ways[way]
+        begin = first[e]
         paid, brings = unit[a] * math.exp(shift[a]), unit[b] * math.exp(shift[b])
         most = widest / unit[a]
         taken = given = conducts = 0.0
-        while i < first[e + 1]:
-            gain = ahead + log_rate[i]
+        for i in range(begin, first[e + 1]):
+            gain = ahead + (log_rate[i] - log_rate[begin])
             if gain <= -FAINT:
                 break
             cap = min(segments[i, CAP], most)
@@ -115,8 +123,8 @@ def weigh(
                 taken += cap * max(gain, 0.0) / width
                 given -= cap * segments[i, RATE] * math.expm1(-max(gain, 0.0)) / width
                 conducts += cap / width
-            i += 1
-        sent[way], received[way] = taken, given
+        trading[trades], sent[trades], received[trades] = way, taken, given
+        trades += 1
         excess[a] -= paid * taken
         excess[b] += brings * given
         earned += brings * given - paid * taken
@@ -126,7 +134,7 @@ def weigh(
         if conducts > 0.0 and a != numeraire and b != numeraire:
             near[edges], far[edges], conductance[edges] = a, b, conducts
             edges += 1
-    return earned, edges
+    return earned, edges, trades
 
 
 @compiled(
@@ -167,28 +175,34 @@ def descend(
     for k in range(assets):
         unit[k] = math.exp(reference[k] - reference[given]) / amount
     lead = np.empty(ways.shape[0])
+    way_source, way_sink = np.empty(ways.shape[0], np.int64), np.empty(ways.shape[0], np.int64)
     for way in range(ways.shape[0]):
-        lead[way] = reference[sink[ways[way]]] - reference[source[ways[way]]]
+        e = ways[way]
+        way_source[way], way_sink[way] = source[e], sink[e]
+        lead[way] = reference[sink[e]] - reference[source[e]] + log_rate[first[e]]
+    trading = np.empty(ways.shape[0], np.int64)
+    in_amounts, out_amounts = np.empty(ways.shape[0]), np.empty(ways.shape[0])
     near, far = np.empty(ways.shape[0], np.int64), np.empty(ways.shape[0], np.int64)
     conductance = np.empty(ways.shape[0])
     diagonal, excess, step = np.empty(assets), np.empty(assets), np.empty(assets)
-    trial, best_sale = np.empty(assets), np.empty(assets)
+    trial, best_gain = np.empty(assets), np.empty(assets)
     supply = -1.0 if exact_out else 1.0
 
     missing = np.inf
     value = np.inf
     onward = 0.0
     fresh = True
-    edges = 0
+    edges = trades = 0
     iteration = 0
     while iteration < most_iterations:
         if fresh:
             excess[:] = 0.0
             diagonal[:] = GROUND
             excess[given] = supply * math.exp(shift[given])
-            value, edges = weigh(
-                segments, log_rate, first, source, sink, ways, lead, unit, shift, numeraire, widest, width,
-                near, far, conductance, diagonal, excess, sent, received,
+            best_gain[:] = -np.inf
+            value, edges, trades = weigh(
+                segments, log_rate, first, ways, way_source, way_sink, lead, unit, shift, numeraire, widest, width,
+                near, far, conductance, diagonal, excess, best_gain, trading, in_amounts, out_amounts,
             )  # fmt: skip
             value += supply * math.exp(shift[given])
             excess[numeraire] = 0.0
@@ -224,9 +238,10 @@ def descend(
             excess[:] = 0.0
             diagonal[:] = GROUND
             excess[given] = supply * math.exp(trial[given])
-            after, edges = weigh(
-                segments, log_rate, first, source, sink, ways, lead, unit, trial, numeraire, widest, width,
-                near, far, conductance, diagonal, excess, sent, received,
+            best_gain[:] = -np.inf
+            after, edges, trades = weigh(
+                segments, log_rate, first, ways, way_source, way_sink, lead, unit, trial, numeraire, widest, width,
+                near, far, conductance, diagonal, excess, best_gain, trading, in_amounts, out_amounts,
             )  # fmt: skip
             after += supply * math.exp(trial[given])
             excess[numeraire] = 0.0
@@ -245,15 +260,14 @@ def descend(
             shift[k] = trial[k]
         value = after
         # What nobody sells on at a profit is worth no more than its best sale.
-        best_sale[:] = -np.inf
-        for way in range(ways.shape[0]):
-            e = ways[way]
-            sale = lead[way] + log_rate[first[e]] + shift[sink[e]]
-            best_sale[source[e]] = max(best_sale[source[e]], sale)
         for k in range(assets):
-            if k != numeraire and -np.inf < best_sale[k] < shift[k] - FAINT:
-                shift[k] = best_sale[k]
-                fresh = True
+            if k != numeraire and -np.inf < best_gain[k] < -FAINT:
+                shift[k] += best_gain[k]
+                fresh |= excess[k] > NEGLIGIBLE
+    sent[:] = 0.0
+    received[:] = 0.0
+    for t in range(trades):
+        sent[trading[t]], received[trading[t]] = in_amounts[t], out_amounts[t]
     return iteration, missing, width, missing < tolerance and width <= narrowest
 
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.domain.market import OrderBook
 from app.domain.solution import Alternative, Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
@@ -81,16 +80,10 @@ def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
     network = planner.network
-    markets = [network.exchanges[i].market for i in np.unique(network.market[planner.kept])]
-    books = [market for market in markets if isinstance(market, OrderBook)]
     names = ["funding_order"] if planner.relaxation.has_cycles else []
-    names += planned.shortened
-    if any(book.lot_size for book in books):
-        names.append("lots")
-    if any(book.min_quantity or book.min_notional for book in books):
-        names.append("minimums")
-    if any(market.fixed_cost is not None for market in markets):
-        names.append("fixed_costs")
+    names += [*planned.shortened, *planner.relaxation.rules]
+    if not network.shares.any():
+        return names
     sent = planned.relaxed.sent
     used = np.flatnonzero(sent > 0.0)
     worth = sent[used] * planned.relaxed.price[network.source[used]]

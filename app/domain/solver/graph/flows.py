@@ -15,7 +15,7 @@ DUST = 1e-9
 
 IMPACT = 3e-3
 """About how much the price moves where a flow doubles."""
-FORGONE = 1e-7
+FORGONE = 5e-8
 """The share of the trade's value that flows not worth a leg may be worth together."""
 
 SPARED = 1e-2

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from itertools import islice
 from threading import Lock
@@ -18,6 +19,7 @@ from app.domain.solver.graph.walks import hops
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, CAP_OUT, NO_SEGMENTS, RATE, Direction, Exchange
 from app.domain.solver.prepared import PreparedMarket
+from app.domain.solver.sides import Units
 from app.domain.trade import Constraints
 from app.domain.values import DEFAULT_DECIMALS, Asset
 
@@ -55,6 +57,7 @@ class Network:
         """Arrange the trading markets."""
         self.decimals = decimals
         self.scopes: dict[Any, Any] = {}
+        self._units: dict[int, Units] = {}
         self._one_pair: dict[tuple[Asset, Asset, int], bool] = {}
         arranged = []
         for market in sorted(markets, key=lambda m: m.market_id):
@@ -90,6 +93,18 @@ class Network:
         self._expiring = [(i, e.market) for i, e in enumerate(self.exchanges) if isinstance(e.market, Rfq)]
         self.fee_assets = [e.fee_asset(*pair) for e, pair in zip(self._exchange_of(), pairs, strict=True)]
 
+    def unit(self, asset: Asset) -> Decimal:
+        """Return the smallest amount of an asset."""
+        return unit(self.decimals.get(asset, DEFAULT_DECIMALS))
+
+    def units(self, e: int) -> Units:
+        """Return the smallest amounts of a direction's two assets."""
+        known = self._units.get(e)
+        if known is None:
+            gives, takes = self.directions[e]
+            known = self._units[e] = Units(self.unit(gives), self.unit(takes))
+        return known
+
     @cached_property
     def listed(self) -> Listed:
         """The arrays that routes are simulated with."""
@@ -105,7 +120,7 @@ class Network:
     @cached_property
     def finest(self) -> Floats:
         """The smallest amount of each asset."""
-        return np.array([float(unit(self.decimals.get(asset, DEFAULT_DECIMALS))) for asset in self.assets])
+        return np.array([float(self.unit(asset)) for asset in self.assets])
 
     @cached_property
     def is_costly(self) -> bool:

@@ -22,7 +22,7 @@ from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
-from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
+from app.domain.solver.graph.simulate import Journey, Step, backward, forward
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
@@ -32,7 +32,7 @@ from app.domain.values import Asset
 COMPLETE = Decimal("1e-9")
 COARSE = 1e-9
 """An asset that divides no finer than this share of what flows through it."""
-FAR_APART = 5e-7
+FAR_APART = 4e-7
 MOST_CHOSEN = 128
 """Where so many legs may be used, choosing among them one by one brings nothing."""
 LEFTOVER = 1e-12
@@ -70,7 +70,6 @@ class GraphPlanner:
         trade: Trade,
         network: Network,
         relaxation: Relaxation,
-        unit_of: UnitOf,
         should_stop: Callable[[], bool],
         third_price: Callable[[Asset], Decimal],
         direct: Callable[[Trade], Solution | None],
@@ -78,7 +77,6 @@ class GraphPlanner:
         """Take what stays the same whatever the amount."""
         self.trade = trade
         self.network = network
-        self.unit_of = unit_of
         self.start, self.end = network.index[trade.gives], network.index[trade.takes]
         self.kept = relaxation.kept
         self.relaxation = relaxation
@@ -291,12 +289,12 @@ class GraphPlanner:
         flow = without_cycles(self.network, relaxed.sent, relaxed.price, self.start, self.end, exact_out=False)
         if self._broken(flow):
             return []
-        grid = self.unit_of(self.trade.gives)
+        grid = self.network.unit(self.trade.gives)
         known = 0.0 < relaxed.bound < LARGEST_TENDER
         tender = up(short_up(Decimal(relaxed.bound)), grid) if known else ZERO
         best: Journey | None = None
         for _ in range(TENDERS):
-            journey = forward(self.network, flow, self.start, self.end, tender, self.unit_of) if tender > 0 else None
+            journey = forward(self.network, flow, self.start, self.end, tender) if tender > 0 else None
             if journey is None or journey.receives * FAR_FROM < target:
                 break
             share = target / journey.receives
@@ -324,9 +322,9 @@ class GraphPlanner:
         if exact_out:
             flow = self._each_market_once(flow)
         if exact_out:
-            journey = backward(self.network, flow, self.start, self.end, target, self.unit_of)
+            journey = backward(self.network, flow, self.start, self.end, target)
             return journey if journey is not None and journey.receives >= target else None
-        journey = forward(self.network, flow, self.start, self.end, target, self.unit_of)
+        journey = forward(self.network, flow, self.start, self.end, target)
         if journey is None or journey.sends > target:
             return None
         unsent = target - journey.sends

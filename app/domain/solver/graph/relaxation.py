@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from app.domain.market import OrderBook
 from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.curves import promises, surpluses
 from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
@@ -20,7 +21,7 @@ from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import LINEAR, SHAPE
 
-TOLERANCE = 2e-9
+TOLERANCE, SETTLED = 2e-9, 2e-8
 ROUGH = 1e-4
 """The tolerance while segments still enter."""
 NEGLIGIBLE = 1e-8
@@ -42,11 +43,11 @@ WIDE, NARROW = 3e-3, 1e-3
 NARROWER, MANY_ASSETS = 2e-4, 200
 """Large systems are worth more steps before the interior point, which then has less to do."""
 MARGINS = {NARROW: 1e-3, NARROWER: 3e-4}
-BARRIER = 1e-6
+BARRIER = 1e-5
 EXACTLY, NEARLY = 1e-7, 1e-3
 DESCENTS = 120
 IDLE_SHARE = 1e-8
-WAYS_BETWEEN_POLLS = 40_000
+WAYS_BETWEEN_POLLS = 80_000
 NO_SEGMENT: Ints = np.empty(0, np.int64)
 
 
@@ -97,6 +98,20 @@ class Relaxation:
     def bounding(self) -> Bounding:
         """The tightest proofs over the same directions."""
         return Bounding(self.network, self.kept, self.start, self.end)
+
+    @cached_property
+    def rules(self) -> tuple[str, ...]:
+        """Name the rules of the markets that the relaxation ignores."""
+        markets = [self.network.exchanges[i].market for i in np.unique(self.network.market[self.kept])]
+        books = [market for market in markets if isinstance(market, OrderBook)]
+        names = []
+        if any(book.lot_size for book in books):
+            names.append("lots")
+        if any(book.min_quantity or book.min_notional for book in books):
+            names.append("minimums")
+        if any(market.fixed_cost is not None for market in markets):
+            names.append("fixed_costs")
+        return tuple(names)
 
     def at_survey(self, survey: Survey) -> Relaxed:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""
@@ -224,7 +239,7 @@ class Relaxation:
                 task,
                 np.flatnonzero(roles == OPEN),
                 np.flatnonzero(roles == FULL),
-                TOLERANCE,
+                SETTLED,
                 BARRIER,
                 should_stop,
             )

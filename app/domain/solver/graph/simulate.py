@@ -1,7 +1,6 @@
 """A route's legs simulated exactly, one after the other, on the markets as the earlier legs left them."""
 
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
@@ -12,13 +11,10 @@ from app.domain.solver.graph.flows import Flow, asset_order
 from app.domain.solver.graph.network import Network
 from app.domain.solver.kinds.base import State
 from app.domain.solver.sides import Fill, Units
-from app.domain.values import Asset
 
 ABSORBERS_TRIED = 3
 FULL = 1.0 - 1e-13
 NEARLY_ALL = Decimal(1) - Decimal("1e-7")
-
-UnitOf = Callable[[Asset], Decimal]
 
 
 class Step(NamedTuple):
@@ -39,7 +35,7 @@ class Journey:
     residuals: dict[int, Decimal]
 
 
-def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal, unit_of: UnitOf) -> Journey | None:
+def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal) -> Journey | None:
     """Send what is held of each asset on in the proportions of the flow; None when nothing arrives."""
     order, depth = asset_order(network, flow, start)
     leaving = _by_asset(network, flow, of_source=True)
@@ -50,6 +46,7 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
     states: dict[int, State] = {}
     steps: list[Step] = []
     number = 0
+    market_of, sink_of, directions = listed.market, listed.sink, network.directions
     for asset in order:
         if asset == end or asset not in leaving:
             continue
@@ -60,16 +57,17 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
         last = ways[-1]
         for e in ways:
             share = left if e == last else min(left, available * Decimal(flow[e] / total))
-            fill = _state(network, states, e).send(*network.directions[e], share, _units(network, e, unit_of))
+            gives, takes = directions[e]
+            fill = _state(network, states, e).send(gives, takes, share, network.units(e))
             if fill is None:
                 continue
-            market = listed.market[e]
+            market = market_of[e]
             if market in touched:
                 number += 1
                 touched.clear()
             touched.add(market)
             left -= fill.sends
-            held[listed.sink[e]] += fill.receives
+            held[sink_of[e]] += fill.receives
             steps.append(Step(e, number if repeats else depth[asset], fill))
         held[asset] = left
         number += 1
@@ -77,7 +75,7 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal,
     return _journey(network, steps, start, end)
 
 
-def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal, unit_of: UnitOf) -> Journey | None:
+def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal) -> Journey | None:
     """Obtain what is needed of each asset in the proportions of the flow; None when it is not to be had.
 
     Every market is used once: what a later leg needs is known before the earlier one is simulated.
@@ -93,7 +91,7 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
         ways = _by_room(network, flow, entering[asset], needed[asset], network.listed.room_out)
         fills = None
         for absorber in ways[: -1 - ABSORBERS_TRIED : -1]:
-            fills = _obtain(network, flow, [*(e for e in ways if e != absorber), absorber], needed[asset], unit_of)
+            fills = _obtain(network, flow, [*(e for e in ways if e != absorber), absorber], needed[asset])
             if fills is not None:
                 break
         if fills is None:
@@ -106,15 +104,13 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
     return _journey(network, steps, start, end)
 
 
-def _obtain(
-    network: Network, flow: Flow, ways: list[int], target: Decimal, unit_of: UnitOf
-) -> list[tuple[int, Fill]] | None:
+def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> list[tuple[int, Fill]] | None:
     total = sum(flow[e] for e in ways)
     left = target
     fills: list[tuple[int, Fill]] = []
     absorbing = not network.in_steps[ways[-1]]
     for e in ways:
-        units = _units(network, e, unit_of)
+        units = network.units(e)
         share = left
         if e != ways[-1]:
             held = Decimal(float(network.room_out[e]) * FULL)
@@ -175,11 +171,6 @@ def _state(network: Network, states: dict[int, State], e: int) -> State:
     if state is None:
         state = states[market] = network.exchanges[market].state()
     return state
-
-
-def _units(network: Network, e: int, unit_of: UnitOf) -> Units:
-    gives, takes = network.directions[e]
-    return Units(unit_of(gives), unit_of(takes))
 
 
 def _journey(network: Network, steps: list[Step], start: int, end: int) -> Journey | None:

@@ -74,9 +74,7 @@ class GraphSolving:
         kept, unpriced = self._priceable(scope.kept)
         if not kept.any():
             refuse_unpriced(trade, unpriced[0])
-        self.planner = GraphPlanner(
-            trade, network, scope.relaxation, self._unit, should_stop, self._third_price, direct
-        )
+        self.planner = GraphPlanner(trade, network, scope.relaxation, should_stop, self._third_price, direct)
         if unpriced:
             self.planner.restrict(kept)
         self.planner.fits = self._affordable

@@ -9,6 +9,9 @@ from app.domain.solver.kernels import Floats, Ints
 
 Flags = npt.NDArray[np.bool_]
 
+MOST_WAYS = 512
+"""Ways tried: what is left to narrower ones is next to nothing."""
+
 
 @compiled("void(int64[::1], int64[::1], float64[::1], int64, float64)")
 def cancel_cycles(source: Ints, sink: Ints, flow: Floats, assets: int, dust: float) -> None:
@@ -125,7 +128,7 @@ def widest_ways(
     open_to = np.ones(edges, np.bool_)
     chosen = np.zeros(edges, np.bool_)
     legs = 0
-    while True:
+    for _ in range(MOST_WAYS):
         way = widest_way(source, sink, left, open_to, by_depth, start, end, assets, most)
         if way.shape[0] == 0:
             return chosen
@@ -154,3 +157,4 @@ def widest_ways(
             if left[e] <= dust * flow[e]:
                 left[e] = 0.0
                 open_to[e] = False
+    return chosen
