@@ -1,6 +1,6 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
@@ -8,7 +8,7 @@ from typing import NoReturn
 from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.certificate import certify
-from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
+from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, down, floor_to, ratio, up
 from app.domain.solver.explain import alternative, excluded_names
 from app.domain.solver.graph import evidence
 from app.domain.solver.graph.beyond import beyond
@@ -19,6 +19,7 @@ from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.refusal import Refusal, balances, limits, quantities, slippages
 from app.domain.solver.shortfall import capacities, refuse, refuse_empty, refuse_unvalued, smallest
+from app.domain.solver.twofold import split_in_two
 from app.domain.trade import Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
@@ -211,8 +212,10 @@ class _Solving:
         balances = self.trade.constraints.balances
         if not balances:
             return True
-        needed = self.planner.paid_aside(planned.execution)
-        needed[self.gives] = needed.get(self.gives, ZERO) + planned.execution.sends
+        return self._affords(planned.execution.sends, self.planner.paid_aside(planned.execution), balances)
+
+    def _affords(self, sends: Decimal, aside: dict[Asset, Decimal], balances: Mapping[Asset, Decimal]) -> bool:
+        needed = aside | {self.gives: aside.get(self.gives, ZERO) + sends}
         return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
 
     def _afford(self, planned: Plan, held: Decimal) -> Plan:
@@ -366,7 +369,37 @@ class _Solving:
         modes = self.planner.bounds.modes
         if modes is not self.pair.free:
             names += excluded_names(self.pair, trade.constraints, modes, planned.relaxed.rate)
-        alternatives: tuple[Alternative, ...] = ()
+        return Explanation(tuple(self._alternatives(planned)), tuple(dict.fromkeys(names)), planned.prices)
+
+    def _alternatives(self, planned: Plan) -> Iterator[Alternative]:
+        trade, exact_out = self.trade, self.exact_out
         if planned.alone is not None:
-            alternatives = (alternative(trade, planned.alone[0], planned.alone[1], planned.value),)
-        return Explanation(alternatives, tuple(dict.fromkeys(names)), planned.prices)
+            market, fill, alone = planned.alone
+            if self._keeps(fill.sends, fill.receives, (market,)):
+                amount = fill.sends if exact_out else fill.receives
+                yield alternative("best_single_market", trade, amount, alone, planned.value)
+        bounds, execution = self.planner.bounds, planned.execution
+        if len(execution.fills) <= 2:
+            if len(execution.fills) == 2:
+                amount = execution.sends if exact_out else execution.receives
+                yield alternative("best_two_way_split", trade, amount, planned.value, planned.value)
+            return
+        split = split_in_two(self.pair, planned.relaxed, bounds, float(planned.target), exact_out)
+        if split is None:
+            return
+        sends, receives = up(Decimal(split.sends), self.units.given), down(Decimal(split.receives), self.units.taken)
+        if self._keeps(sends, receives, split.used):
+            amount = sends if exact_out else receives
+            yield alternative(
+                "best_two_way_split", trade, amount, Decimal(-split.value if exact_out else split.value), planned.value
+            )
+
+    def _keeps(self, sends: Decimal, receives: Decimal, used: Iterable[int]) -> bool:
+        trade = self.trade
+        balances = trade.constraints.balances
+        if balances and not self._affords(sends, self.planner.charged(used), balances):
+            return False
+        bound = price_bound(trade, self.arrival)
+        if bound is None:
+            return True
+        return sends <= bound[0] * receives if self.pair.buys else receives >= bound[0] * sends
