@@ -304,6 +304,15 @@ class _Judge:
         for other in solution.explanation.alternatives:
             expect("alternative", isfinite(other.saving_bps) and other.saving_bps >= 0 and other.amount.amount > 0)
             expect("alternative's side", other.receives is not trade.is_exact_out)
+            # Rounding to a coarse asset may cost more than the simpler way is worse.
+            as_told = self.wild.patience is None and min(self.wild.decimals.values(), default=18) >= 18
+            if as_told and not any(market.fixed_cost for market in self.wild.markets):
+                ours, theirs = value, other.amount.amount
+                slack = abs(ours) * Decimal("1e-7") + 9 * self.unit(other.amount.asset)
+                better = theirs < ours - slack if trade.is_exact_out else theirs > ours + slack
+                expect(
+                    f"{other.name} is better than the route by {float(abs(theirs / ours - 1)) * 1e4:.3g} bp", not better
+                )
 
     def value_of(self, solution: Solution) -> Decimal:
         objective = self.trade.gives if self.trade.is_exact_out else self.trade.takes

@@ -23,6 +23,7 @@ from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
+from app.domain.solver.graph.splits import best_two
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
@@ -103,7 +104,7 @@ class GraphPlanner:
         if relaxed is None:
             relaxed = self.relaxation.at_survey(survey)
         prices = self._prices(relaxed, survey)
-        costs = self._costs(prices, exact_out)
+        costs = self.costs(prices, exact_out)
         paths = self._paths(survey, costs)
         singles = [
             each for path in paths if (each := self._simulate(dict.fromkeys(path, 1.0), target, exact_out)) is not None
@@ -125,6 +126,8 @@ class GraphPlanner:
         if self._far_from_bound(candidates, relaxed, exact_out):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
+            if (self.network.in_steps & self.kept).any():
+                candidates += self._in_two(target, survey)
         best = self._best(candidates, prices, exact_out)
         many = self.trade.constraints.max_legs > MOST_CHOSEN
         if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
@@ -137,6 +140,14 @@ class GraphPlanner:
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
 
+    def _in_two(self, target: Decimal, survey: Survey) -> list[Journey]:
+        # Between two paths the share is searched for with their lots, so that one absorbs what the other leaves over.
+        split = best_two(
+            self.network, self.kept, (self.start, self.end), survey.amount, self.trade.constraints,
+            exact_out=survey.exact_out,
+        )  # fmt: skip
+        return [] if split is None else self._simulated(split[1], target, survey)
+
     def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
         sign = self._sign(exact_out)
 
@@ -145,7 +156,8 @@ class GraphPlanner:
 
         return min(journeys, key=rank, default=None)
 
-    def _costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
+    def costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
+        """Return what using its market costs by direction, in the objective's asset."""
         network = self.network
         costs = np.zeros(len(network.directions))
         if self.price_first or not network.is_costly:
@@ -203,10 +215,14 @@ class GraphPlanner:
 
     def paid_aside(self, journey: Journey) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset; a market used twice is paid once."""
+        return self.charged(step.direction for step in journey.steps)
+
+    def charged(self, used: Iterable[int]) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of the markets of some directions, by asset."""
         sums: dict[Asset, Decimal] = {}
         if not self.network.is_costly:
             return sums
-        for market in {self.network.listed.market[step.direction] for step in journey.steps}:
+        for market in {self.network.listed.market[e] for e in used}:
             cost = self.network.exchanges[market].market.fixed_cost
             if cost is not None:
                 sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
