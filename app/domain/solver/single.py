@@ -1,15 +1,15 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
 
-from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.certificate import certify
-from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, down, floor_to, ratio, up
-from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
+from app.domain.solver.explain import excluded_names
 from app.domain.solver.graph import evidence
 from app.domain.solver.graph.beyond import beyond
 from app.domain.solver.graph.network import Network, network_of
@@ -19,7 +19,7 @@ from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.refusal import Refusal, balances, limits, quantities, slippages
 from app.domain.solver.shortfall import capacities, refuse, refuse_empty, refuse_unvalued, smallest
-from app.domain.solver.twofold import split_in_two
+from app.domain.solver.simpler import simpler_ways
 from app.domain.trade import Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
@@ -369,30 +369,9 @@ class _Solving:
         modes = self.planner.bounds.modes
         if modes is not self.pair.free:
             names += excluded_names(self.pair, trade.constraints, modes, planned.relaxed.rate)
-        return Explanation(tuple(self._alternatives(planned)), tuple(dict.fromkeys(names)), planned.prices)
-
-    def _alternatives(self, planned: Plan) -> Iterator[Alternative]:
-        trade, exact_out = self.trade, self.exact_out
-        if planned.alone is not None:
-            market, fill, alone = planned.alone
-            if self._keeps(fill.sends, fill.receives, (market,)):
-                amount = fill.sends if exact_out else fill.receives
-                yield alternative("best_single_market", trade, amount, alone, planned.value)
-        bounds, execution = self.planner.bounds, planned.execution
-        if len(execution.fills) <= 2:
-            if len(execution.fills) == 2:
-                amount = execution.sends if exact_out else execution.receives
-                yield alternative("best_two_way_split", trade, amount, planned.value, planned.value)
-            return
-        split = split_in_two(self.pair, planned.relaxed, bounds, float(planned.target), exact_out)
-        if split is None:
-            return
-        sends, receives = up(Decimal(split.sends), self.units.given), down(Decimal(split.receives), self.units.taken)
-        if self._keeps(sends, receives, split.used):
-            amount = sends if exact_out else receives
-            yield alternative(
-                "best_two_way_split", trade, amount, Decimal(-split.value if exact_out else split.value), planned.value
-            )
+        return Explanation(
+            tuple(simpler_ways(self.planner, planned, self._keeps)), tuple(dict.fromkeys(names)), planned.prices
+        )
 
     def _keeps(self, sends: Decimal, receives: Decimal, used: Iterable[int]) -> bool:
         trade = self.trade

@@ -54,7 +54,8 @@ def worthwhile(network: Network, relaxed: Relaxed, start: int, end: int) -> Floa
     passing = np.bincount(source, paid, len(price))
     passing[end] = total = passing[start]
     beside = np.minimum(passing[source], np.maximum(passing[sink], paid))
-    worth = np.maximum(earned - paid, 0.0) + IMPACT * paid * paid / beside
+    with np.errstate(all="ignore"):
+        worth = np.maximum(earned - paid, 0.0) + IMPACT * paid * paid / beside
     order = np.argsort(worth, kind="stable")
     idle = used[order[np.cumsum(worth[order]) <= FORGONE * total]]
     flow = relaxed.flow.copy()

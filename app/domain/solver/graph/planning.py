@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solution import Solution
-from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
+from app.domain.solver.exact import ONE, ZERO, short_up, up
 from app.domain.solver.graph.choosing import Choosing, Limits
 from app.domain.solver.graph.flows import (
     DUST,
@@ -20,6 +20,7 @@ from app.domain.solver.graph.flows import (
 )
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
+from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, UnitOf, backward, forward
@@ -43,8 +44,6 @@ FAR_FROM = 1000
 STEEPEST = Decimal(16)
 LARGEST_TENDER = 1e40
 DUST_WITH_CYCLES = 1e-5
-LOWEST_PRICE, HIGHEST_PRICE = float(LEAST), float(MOST)
-"""Beyond these a price is of an optimisation that found no end, and sums with it would no longer be exact."""
 
 
 @dataclass(slots=True)
@@ -103,7 +102,7 @@ class GraphPlanner:
         relaxed = None if self.should_stop() else self.relaxation.solve(survey, self.should_stop)
         if relaxed is None:
             relaxed = self.relaxation.at_survey(survey)
-        prices = self._prices(relaxed, survey)
+        prices = marginal_prices(self.network, self.trade, relaxed, survey, self._third_price)
         costs = self.costs(prices, exact_out)
         paths = self._paths(survey, costs)
         singles = [
@@ -376,29 +375,6 @@ class GraphPlanner:
             if beside:
                 extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
         return flow if self._broken(extended) else extended
-
-    def _prices(self, relaxed: Relaxed, survey: Survey) -> dict[Asset, Decimal]:
-        instrument, network = self.trade.instrument, self.network
-        base, quote = network.index[instrument.base], network.index[instrument.quote]
-        with np.errstate(all="ignore"):
-            ratios = relaxed.price / relaxed.price[quote]
-        prices = {instrument.quote: ONE}
-        used = np.zeros(len(network.assets), np.bool_)
-        used[network.sink[relaxed.flow > 0.0]] = used[base] = True
-        used[quote] = False
-        for k in np.flatnonzero(used & (ratios > LOWEST_PRICE) & (ratios < HIGHEST_PRICE)).tolist():
-            prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
-        if instrument.base not in prices:
-            given, taken = float(survey.needed[self.start]), float(survey.reached[self.end])
-            prices[instrument.base] = Decimal(given / taken if self.start == quote else taken / given)
-        for exchange in network.exchanges if network.is_costly else ():
-            cost = exchange.market.fixed_cost
-            if cost is not None and cost.asset not in prices:
-                k = network.index.get(cost.asset, -1)
-                known = k >= 0 and LOWEST_PRICE < ratios[k] < HIGHEST_PRICE
-                price = Decimal(float(ratios[k])) if known else self._third_price(cost.asset)
-                prices[cost.asset] = short_down(price)
-        return prices
 
 
 def at_quantity(trade: Trade, target: Decimal, *, exact_out: bool) -> Trade:
