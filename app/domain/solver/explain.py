@@ -4,7 +4,6 @@ from decimal import Decimal
 from math import inf
 
 from app.domain.solution import Alternative
-from app.domain.solver.exact import BASIS_POINTS, ONE
 from app.domain.solver.kernels import ALONE, DEPTH_IN, DEPTH_OUT, KEPT, KIND, OFF, POOL, Modes
 from app.domain.solver.optimise import Bounds, Relaxed
 from app.domain.solver.pair import Pair
@@ -13,6 +12,7 @@ from app.domain.trade import Constraints, Trade
 from app.domain.values import Amount
 
 SINGLES_TRIED = 16
+BASIS_POINTS = 1e4
 
 
 def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fill | None:
@@ -61,15 +61,14 @@ def best_single(
     return best
 
 
-def alternative(trade: Trade, fill: Fill, alone: Decimal, value: Decimal) -> Alternative:
-    """State the best single market and what the route saves against it."""
-    if trade.is_exact_out:
-        saving = ONE - value / alone if alone else ONE - ONE
-        amount = Amount(trade.gives, fill.sends)
-    else:
-        saving = value / alone - ONE if alone else ONE - ONE
-        amount = Amount(trade.takes, fill.receives)
-    return Alternative("best_single_market", amount, not trade.is_exact_out, max(float(saving * BASIS_POINTS), 0.0))
+def alternative(name: str, trade: Trade, amount: Decimal, other: Decimal, value: Decimal) -> Alternative:
+    """State a simpler way, worth `other`, and what the route saves against it."""
+    exact_out = trade.is_exact_out
+    saving = 0.0
+    if other > 0 and value > 0:
+        share = float(value) / float(other)
+        saving = (1.0 - share if exact_out else share - 1.0) * BASIS_POINTS
+    return Alternative(name, Amount(trade.gives if exact_out else trade.takes, amount), not exact_out, max(saving, 0.0))
 
 
 def excluded_names(pair: Pair, constraints: Constraints, modes: Modes, rate: float) -> list[str]:

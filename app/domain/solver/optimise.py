@@ -23,7 +23,7 @@ from app.domain.solver.kernels import (
 from app.domain.solver.lots import CLOSE_ENOUGH, Flags, fit_lots
 from app.domain.solver.pair import Pair
 from app.domain.solver.realise import DUST, Execution, Rows, realise
-from app.domain.solver.selection import improve, narrow, switch, value_subsets
+from app.domain.solver.selection import improve, narrow, switch_all, value_subsets
 from app.domain.solver.sides import Units
 
 ENUMERATED_CHOICES = 8
@@ -157,14 +157,13 @@ def _best_subset(
     found: list[Settled] = []
     best = -np.inf
     # Whole lots can only lower a subset's value, so the order of the values tells when to stop.
+    chosen = np.zeros(len(pair.sides), np.bool_)
+    worth = values.tolist()
     for subset in np.argsort(-values, kind="stable").tolist():
         enough = best + CLOSE_ENOUGH * abs(best) if found else best
-        if values[subset] <= enough or (found and should_stop()):
+        if worth[subset] <= enough or (found and should_stop()):
             break
-        chosen = np.zeros(len(pair.sides), np.bool_)
-        for bit, i in enumerate(choices):
-            chosen[i] = subset >> bit & 1
-            switch(pair.params, modes, starts, i, bool(chosen[i]))
+        switch_all(pair.params, modes, starts, choices, subset, chosen)
         settled = _settle(pair, bounds, modes.copy(), starts.copy(), target, exact_out, best, chosen)
         if settled is None:
             continue

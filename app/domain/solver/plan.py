@@ -1,6 +1,6 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -32,7 +32,7 @@ class Plan:
     execution: Execution
     prices: dict[Asset, Decimal]
     value: Decimal
-    alone: tuple[Fill, Decimal] | None
+    alone: tuple[int, Fill, Decimal] | None
 
 
 class Planner:
@@ -82,8 +82,8 @@ class Planner:
         if execution is not None:
             value = self.value(execution, prices, exact_out)
             if self.price_first or (value <= alone_value if exact_out else value >= alone_value):
-                return Plan(target, relaxed, execution, prices, value, (fill, alone_value))
-        return Plan(target, relaxed, alone, prices, alone_value, (fill, alone_value))
+                return Plan(target, relaxed, execution, prices, value, (i, fill, alone_value))
+        return Plan(target, relaxed, alone, prices, alone_value, (i, fill, alone_value))
 
     def alone(self, planned: Plan, exact_out: bool, fits: Callable[[Plan], bool]) -> Plan | None:
         """Plan a planned amount on the one market that does it best among those that fit."""
@@ -96,7 +96,7 @@ class Planner:
                 continue
             execution = Execution({i: fill}, fill.sends, fill.receives)
             value = self.value(execution, planned.prices, exact_out)
-            plan = replace(planned, execution=execution, value=value, alone=(fill, value))
+            plan = replace(planned, execution=execution, value=value, alone=(i, fill, value))
             if fits(plan) and (best is None or (value < best.value if exact_out else value > best.value)):
                 best = plan
         return best
@@ -117,9 +117,13 @@ class Planner:
 
     def paid_aside(self, execution: Execution) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset."""
+        return self.charged(execution.fills)
+
+    def charged(self, used: Iterable[int]) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of some markets, by asset."""
         sums: dict[Asset, Decimal] = {}
         if self.pair.has_fixed_costs:
-            for i in execution.fills:
+            for i in used:
                 cost = self.pair.sides[i].fixed_cost
                 if cost is not None:
                     sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount

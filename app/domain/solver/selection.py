@@ -17,7 +17,7 @@ from app.domain.solver.kernels import (
     score,
     surplus,
 )
-from app.domain.solver.lots import dearest_lot
+from app.domain.solver.lots import Flags, dearest_lot
 
 _CHOICE = (
     "(float64[:, ::1], int64[::1], float64[:, ::1], int8[::1], float64[::1], float64[::1], int64[::1], float64, "
@@ -33,6 +33,14 @@ def switch(params: Floats, modes: Modes, starts: Floats, i: int, on: bool) -> No
         modes[i] = FORCED if params[i, MIN_IN] > 0.0 else FREE
     else:
         modes[i] = OFF
+
+
+@compiled("void(float64[:, ::1], int8[::1], float64[::1], int64[::1], int64, boolean[::1])")
+def switch_all(params: Floats, modes: Modes, starts: Floats, choices: Ints, subset: int, chosen: Flags) -> None:
+    """Use the choices in a subset, numbered by its bits, and leave the others."""
+    for bit in range(len(choices)):
+        chosen[choices[bit]] = (subset >> bit) & 1 == 1
+        switch(params, modes, starts, choices[bit], chosen[choices[bit]])
 
 
 @compiled("float64[::1]" + _CHOICE)

@@ -1,15 +1,15 @@
 """Solve one trade: on the markets of its own pair in closed form, over the whole graph where more than those matter."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import NoReturn
 
-from app.domain.solution import Alternative, Costs, Explanation, Leg, ScheduleCost, Slice, Solution
+from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
-from app.domain.solver.explain import alternative, excluded_names
+from app.domain.solver.explain import excluded_names
 from app.domain.solver.graph import evidence
 from app.domain.solver.graph.beyond import beyond
 from app.domain.solver.graph.network import Network, network_of
@@ -19,6 +19,7 @@ from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
 from app.domain.solver.refusal import Refusal, balances, limits, quantities, slippages
 from app.domain.solver.shortfall import capacities, refuse, refuse_empty, refuse_unvalued, smallest
+from app.domain.solver.simpler import simpler_ways
 from app.domain.trade import Trade
 from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
 
@@ -212,8 +213,10 @@ class _Solving:
         balances = self.trade.constraints.balances
         if not balances:
             return True
-        needed = self.planner.paid_aside(planned.execution)
-        needed[self.gives] = needed.get(self.gives, ZERO) + planned.execution.sends
+        return self._affords(planned.execution.sends, self.planner.paid_aside(planned.execution), balances)
+
+    def _affords(self, sends: Decimal, aside: dict[Asset, Decimal], balances: Mapping[Asset, Decimal]) -> bool:
+        needed = aside | {self.gives: aside.get(self.gives, ZERO) + sends}
         return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
 
     def _afford(self, planned: Plan, held: Decimal) -> Plan:
@@ -367,7 +370,16 @@ class _Solving:
         modes = self.planner.bounds.modes
         if modes is not self.pair.free:
             names += excluded_names(self.pair, trade.constraints, modes, planned.relaxed.rate)
-        alternatives: tuple[Alternative, ...] = ()
-        if planned.alone is not None:
-            alternatives = (alternative(trade, planned.alone[0], planned.alone[1], planned.value),)
-        return Explanation(alternatives, tuple(dict.fromkeys(names)), planned.prices)
+        return Explanation(
+            tuple(simpler_ways(self.planner, planned, self._keeps)), tuple(dict.fromkeys(names)), planned.prices
+        )
+
+    def _keeps(self, sends: Decimal, receives: Decimal, used: Iterable[int]) -> bool:
+        trade = self.trade
+        balances = trade.constraints.balances
+        if balances and not self._affords(sends, self.planner.charged(used), balances):
+            return False
+        bound = price_bound(trade, self.arrival)
+        if bound is None:
+            return True
+        return sends <= bound[0] * receives if self.pair.buys else receives >= bound[0] * sends

@@ -113,15 +113,18 @@ def misleading(wild: Wild, refusal: Infeasible) -> list[str]:
     if refusal.nearest is None or wild.patience is not None:
         return []
     left = [answer(wild, trade) for trade in turned(wild, refusal)]
-    if any(not isinstance(given, Infeasible) or _other(given.constraint, refusal.constraint) for given in left):
+    if any(not isinstance(given, Infeasible) or _other(given, refusal) for given in left):
         return []
     return [f"nearest {refusal.constraint} {refusal.nearest} leaves {[str(given) for given in left]}"]
 
 
-def _other(left: str, refused: str) -> bool:
-    if refused in QUANTITY_RULES:
-        return left not in QUANTITY_RULES and left not in ("max_legs", "max_hops", "fixed_costs")
-    return left != refused
+def _other(left: Infeasible, refused: Infeasible) -> bool:
+    if refused.constraint in QUANTITY_RULES:
+        return left.constraint not in {*QUANTITY_RULES, "max_legs", "max_hops", "fixed_costs"}
+    if refused.constraint == left.constraint == "balances":
+        # It may be another asset that is short.
+        return left.detail.partition(" than")[0] != refused.detail.partition(" than")[0]
+    return left.constraint != refused.constraint
 
 
 def _unhelpful(refusal: Infeasible) -> list[str]:
@@ -304,6 +307,15 @@ class _Judge:
         for other in solution.explanation.alternatives:
             expect("alternative", isfinite(other.saving_bps) and other.saving_bps >= 0 and other.amount.amount > 0)
             expect("alternative's side", other.receives is not trade.is_exact_out)
+            # Rounding to a coarse asset may cost more than the simpler way is worse.
+            as_told = self.wild.patience is None and min(self.wild.decimals.values(), default=18) >= 18
+            if as_told and not any(market.fixed_cost for market in self.wild.markets):
+                ours, theirs = value, other.amount.amount
+                slack = abs(ours) * Decimal("1e-7") + 100 * self.unit(other.amount.asset)
+                better = theirs < ours - slack if trade.is_exact_out else theirs > ours + slack
+                expect(
+                    f"{other.name} is better than the route by {float(abs(theirs / ours - 1)) * 1e4:.3g} bp", not better
+                )
 
     def value_of(self, solution: Solution) -> Decimal:
         objective = self.trade.gives if self.trade.is_exact_out else self.trade.takes

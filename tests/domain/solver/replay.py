@@ -178,6 +178,6 @@ def _check_proof(solution: Solution, trade: Trade) -> None:
         assert abs(gap - solution.certificate.gap_bps) <= 1e-6 + 1e-6 * gap
     assert solution.certificate.arbitrage == 0
     for single in solution.explanation.alternatives:
-        assert single.name == "best_single_market"
+        assert single.name in ("best_single_market", "best_two_way_split")
         assert single.saving_bps >= 0
         assert single.receives is not trade.is_exact_out

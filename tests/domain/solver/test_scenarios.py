@@ -39,7 +39,7 @@ def test_buying_splits_by_the_price_fees_included() -> None:
     assert solution.costs.fees == Decimal("0.1505")
     assert solution.costs.impact == Decimal("251") - Decimal("248.75")
     assert solution.explanation.marginal_prices[BTC] == pytest.approx(Decimal("101.101"))
-    (single,) = solution.explanation.alternatives
+    single = solution.explanation.alternatives[0]
     assert single.amount.amount == Decimal("251.5") * Decimal("1.001")
     assert single.saving_bps == pytest.approx((1 - 251.1505 / 251.7515) * 1e4)
 

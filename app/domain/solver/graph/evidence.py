@@ -1,4 +1,4 @@
-"""What a route over the graph is measured by: the arrival price, the proof, and simpler ways to trade."""
+"""What a route over the graph is measured by: the arrival price and the proof."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -6,15 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.domain.solution import Alternative, Certificate
+from app.domain.solution import Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
-from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
+from app.domain.solver.exact import BASIS_POINTS, ONE, short_down, short_up
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
 from app.domain.solver.kernels import EPSILON
 from app.domain.trade import Constraints, Trade
-from app.domain.values import Amount
 
 USED = 1e-9
 
@@ -92,22 +91,6 @@ def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
     if bool((counts[network.shares] > 1).any()):
         names.append("shared_pools")
     return names
-
-
-def alternatives(planner: GraphPlanner, planned: GraphPlan) -> tuple[Alternative, ...]:
-    """State the best single path and what the route saves against it."""
-    if planned.alone is None:
-        return ()
-    journey, alone = planned.alone
-    exact_out = planner.trade.is_exact_out
-    saving = ZERO
-    if exact_out:
-        saving = ONE - planned.value / alone if alone else ZERO
-    elif alone > 0:
-        saving = planned.value / alone - ONE
-    name = "best_single_market" if len(journey.steps) == 1 else "best_single_path"
-    amount = Amount(planner.trade.gives, journey.sends) if exact_out else Amount(planner.trade.takes, journey.receives)
-    return (Alternative(name, amount, not exact_out, max(float(saving * BASIS_POINTS), 0.0)),)
 
 
 def excluded_names(

@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solution import Solution
-from app.domain.solver.exact import LEAST, MOST, ONE, ZERO, short_down, short_up, up
+from app.domain.solver.exact import ONE, ZERO, short_up, up
 from app.domain.solver.graph.choosing import Choosing, Limits
 from app.domain.solver.graph.flows import (
     DUST,
@@ -20,9 +20,11 @@ from app.domain.solver.graph.flows import (
 )
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
+from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, backward, forward
+from app.domain.solver.graph.splits import best_two
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
@@ -42,8 +44,6 @@ FAR_FROM = 1000
 STEEPEST = Decimal(16)
 LARGEST_TENDER = 1e40
 DUST_WITH_CYCLES = 1e-5
-LOWEST_PRICE, HIGHEST_PRICE = float(LEAST), float(MOST)
-"""Beyond these a price is of an optimisation that found no end, and sums with it would no longer be exact."""
 
 
 @dataclass(slots=True)
@@ -100,8 +100,8 @@ class GraphPlanner:
         relaxed = None if self.should_stop() else self.relaxation.solve(survey, self.should_stop)
         if relaxed is None:
             relaxed = self.relaxation.at_survey(survey)
-        prices = self._prices(relaxed, survey)
-        costs = self._costs(prices, exact_out)
+        prices = marginal_prices(self.network, self.trade, relaxed, survey, self._third_price)
+        costs = self.costs(prices, exact_out)
         paths = self._paths(survey, costs)
         singles = [
             each for path in paths if (each := self._simulate(dict.fromkeys(path, 1.0), target, exact_out)) is not None
@@ -123,6 +123,8 @@ class GraphPlanner:
         if self._far_from_bound(candidates, relaxed, exact_out):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
+            if (self.network.in_steps & self.kept).any():
+                candidates += self._in_two(target, survey)
         best = self._best(candidates, prices, exact_out)
         many = self.trade.constraints.max_legs > MOST_CHOSEN
         if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
@@ -135,6 +137,14 @@ class GraphPlanner:
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
 
+    def _in_two(self, target: Decimal, survey: Survey) -> list[Journey]:
+        # Between two paths the share is searched for with their lots, so that one absorbs what the other leaves over.
+        split = best_two(
+            self.network, self.kept, (self.start, self.end), survey.amount, self.trade.constraints,
+            exact_out=survey.exact_out,
+        )  # fmt: skip
+        return [] if split is None else self._simulated(split[1], target, survey)
+
     def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
         sign = self._sign(exact_out)
 
@@ -143,7 +153,8 @@ class GraphPlanner:
 
         return min(journeys, key=rank, default=None)
 
-    def _costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
+    def costs(self, prices: Mapping[Asset, Decimal], exact_out: bool) -> Floats:
+        """Return what using its market costs by direction, in the objective's asset."""
         network = self.network
         costs = np.zeros(len(network.directions))
         if self.price_first or not network.is_costly:
@@ -201,10 +212,14 @@ class GraphPlanner:
 
     def paid_aside(self, journey: Journey) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset; a market used twice is paid once."""
+        return self.charged(step.direction for step in journey.steps)
+
+    def charged(self, used: Iterable[int]) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of the markets of some directions, by asset."""
         sums: dict[Asset, Decimal] = {}
         if not self.network.is_costly:
             return sums
-        for market in {self.network.listed.market[step.direction] for step in journey.steps}:
+        for market in {self.network.listed.market[e] for e in used}:
             cost = self.network.exchanges[market].market.fixed_cost
             if cost is not None:
                 sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
@@ -358,29 +373,6 @@ class GraphPlanner:
             if beside:
                 extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
         return flow if self._broken(extended) else extended
-
-    def _prices(self, relaxed: Relaxed, survey: Survey) -> dict[Asset, Decimal]:
-        instrument, network = self.trade.instrument, self.network
-        base, quote = network.index[instrument.base], network.index[instrument.quote]
-        with np.errstate(all="ignore"):
-            ratios = relaxed.price / relaxed.price[quote]
-        prices = {instrument.quote: ONE}
-        used = np.zeros(len(network.assets), np.bool_)
-        used[network.sink[relaxed.flow > 0.0]] = used[base] = True
-        used[quote] = False
-        for k in np.flatnonzero(used & (ratios > LOWEST_PRICE) & (ratios < HIGHEST_PRICE)).tolist():
-            prices[network.assets[k]] = short_down(Decimal(float(ratios[k])))
-        if instrument.base not in prices:
-            given, taken = float(survey.needed[self.start]), float(survey.reached[self.end])
-            prices[instrument.base] = Decimal(given / taken if self.start == quote else taken / given)
-        for exchange in network.exchanges if network.is_costly else ():
-            cost = exchange.market.fixed_cost
-            if cost is not None and cost.asset not in prices:
-                k = network.index.get(cost.asset, -1)
-                known = k >= 0 and LOWEST_PRICE < ratios[k] < HIGHEST_PRICE
-                price = Decimal(float(ratios[k])) if known else self._third_price(cost.asset)
-                prices[cost.asset] = short_down(price)
-        return prices
 
 
 def at_quantity(trade: Trade, target: Decimal, *, exact_out: bool) -> Trade:

@@ -10,7 +10,7 @@ import numpy as np
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
 from app.domain.solver.bounds import price_bound
 from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
-from app.domain.solver.graph.evidence import alternatives, certify, excluded_names
+from app.domain.solver.graph.evidence import certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.refusals import (
@@ -21,6 +21,7 @@ from app.domain.solver.graph.refusals import (
     refuse_unreachable,
 )
 from app.domain.solver.graph.scope import scope_of
+from app.domain.solver.graph.simpler import simpler_ways
 from app.domain.solver.graph.simulate import Journey, Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
@@ -221,9 +222,14 @@ class GraphSolving:
         return smaller
 
     def _affordable(self, journey: Journey) -> bool:
-        needed = self.planner.paid_aside(journey)
-        needed[self.gives] = needed.get(self.gives, ZERO) + journey.sends
+        return self._affords(journey.sends, (step.direction for step in journey.steps))
+
+    def _affords(self, sends: Decimal, used: Iterable[int]) -> bool:
         balances = self.trade.constraints.balances
+        if not balances:
+            return True
+        needed = self.planner.charged(used)
+        needed[self.gives] = needed.get(self.gives, ZERO) + sends
         return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
 
     def _uncharged(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
@@ -251,6 +257,12 @@ class GraphSolving:
         )
         return paid[self.network.market]
 
+    def _keeps(self, sends: Decimal, receives: Decimal, used: Iterable[int]) -> bool:
+        bound = price_bound(self.trade, self.arrival)
+        if bound is not None and (sends > bound[0] * receives if self.buys else receives < bound[0] * sends):
+            return False
+        return self._affords(sends, used)
+
     def _bound_price(self, planned: GraphPlan) -> GraphPlan:
         trade, buys = self.trade, self.buys
         bound = price_bound(trade, self.arrival)
@@ -259,8 +271,7 @@ class GraphSolving:
         limit, name = bound
 
         def keeps(journey: Journey) -> bool:
-            sends, receives = journey.sends, journey.receives
-            return self._affordable(journey) and (sends <= limit * receives if buys else receives >= limit * sends)
+            return self._keeps(journey.sends, journey.receives, (step.direction for step in journey.steps))
 
         def fits(plan: GraphPlan) -> bool:
             return keeps(plan.journey)
@@ -346,5 +357,7 @@ class GraphSolving:
             (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, legs),),
             ScheduleCost(lost + fixed, ZERO),
             certificate,
-            Explanation(alternatives(self.planner, planned), tuple(dict.fromkeys(names)), planned.prices),
+            Explanation(
+                tuple(simpler_ways(self.planner, planned, self._keeps)), tuple(dict.fromkeys(names)), planned.prices
+            ),
         )

@@ -1,0 +1,78 @@
+"""Simpler ways to trade over the graph: one market alone, one path alone, a split over two paths."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+
+import numpy as np
+
+from app.domain.solution import Alternative
+from app.domain.solver.exact import down, up
+from app.domain.solver.explain import alternative
+from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
+from app.domain.solver.graph.rules import rules_of
+from app.domain.solver.graph.splits import along, best_two
+
+Keeps = Callable[[Decimal, Decimal, Sequence[int]], bool]
+"""Says whether what is sent and received over some directions keeps the trade's bounds on price and funds."""
+
+
+def simpler_ways(planner: GraphPlanner, planned: GraphPlan, keeps: Keeps) -> Iterator[Alternative]:
+    """State what the route saves against one market, one path, and two paths, each within the trade's bounds."""
+    exact_out = planner.trade.is_exact_out
+    if planned.alone is not None:
+        journey, worth = planned.alone
+        used = [step.direction for step in journey.steps]
+        if keeps(journey.sends, journey.receives, used):
+            name = "best_single_market" if len(used) == 1 else "best_single_path"
+            amount = journey.sends if exact_out else journey.receives
+            if len(used) > 1:
+                yield from _stated(planner, planned, "best_single_market", _best_market(planner, planned), keeps)
+            yield alternative(name, planner.trade, amount, worth, planned.value)
+    split = best_two(
+        planner.network, planner.kept, (planner.start, planner.end), float(planned.target), planner.trade.constraints,
+        exact_out=exact_out,
+    )  # fmt: skip
+    if split is not None:
+        yield from _stated(planner, planned, "best_two_way_split", (split[0], list(split[1])), keeps)
+
+
+def _stated(
+    planner: GraphPlanner, planned: GraphPlan, name: str, found: tuple[float, list[int]] | None, keeps: Keeps
+) -> Iterator[Alternative]:
+    if found is None:
+        return
+    trade, exact_out = planner.trade, planner.trade.is_exact_out
+    other, used = found
+    if exact_out:
+        amount = up(Decimal(other), planner.network.unit(trade.gives))
+        sends, receives = amount, planned.target
+    else:
+        amount = down(Decimal(other), planner.network.unit(trade.takes))
+        sends, receives = planned.target, amount
+    if amount > 0 and keeps(sends, receives, used):
+        aside = Decimal(_cost(planner, planned, used))
+        yield alternative(name, trade, amount, amount + aside if exact_out else amount - aside, planned.value)
+
+
+def _cost(planner: GraphPlanner, planned: GraphPlan, used: Iterable[int]) -> float:
+    costs, market = planner.costs(planned.prices, planner.trade.is_exact_out), planner.network.market
+    return sum({int(market[e]): float(costs[e]) for e in used}.values())
+
+
+def _best_market(planner: GraphPlanner, planned: GraphPlan) -> tuple[float, list[int]] | None:
+    network, exact_out = planner.network, planner.trade.is_exact_out
+    direct = np.flatnonzero(planner.kept & (network.source == planner.start) & (network.sink == planner.end))
+    costs = planner.costs(planned.prices, exact_out)
+    rules, amount = rules_of(network), float(planned.target)
+    best: tuple[float, float, list[int]] | None = None
+    for e in direct.tolist():
+        brought = along(
+            network.segments, network.first, rules.lot, rules.least, rules.base_is_taken, np.array([e]), amount,
+            exact_out,
+        )  # fmt: skip
+        if not 0.0 < brought < np.inf:
+            continue
+        value = -brought - costs[e] if exact_out else brought - costs[e]
+        if best is None or value > best[0]:
+            best = value, brought, [e]
+    return None if best is None else (best[1], best[2])
