@@ -167,4 +167,7 @@ def _changed(
 
 def beyond(bound: Decimal, found: Decimal, *, exact_out: bool) -> float:
     """Return by what share a route that a referee found passes a bound; negative while the bound holds."""
+    if not bound:
+        # Nobody sends less than nothing, and nothing is what nobody can pass.
+        return -1.0 if exact_out else float("inf")
     return 1.0 - float(found / bound) if exact_out else float(found / bound) - 1.0
