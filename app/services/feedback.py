@@ -22,6 +22,8 @@ from app.services.schemas.fill import FillIn
 from app.services.schemas.trade import TradeIn
 
 _ENOUGH = Decimal(1) - Decimal("1e-9")
+_REST = Decimal("0.01")
+"""Share of what came in of an asset on the way that lots and better prices may leave there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +64,16 @@ class Feedback:
     async def _store(self, connection: Connection, state: RouteState, fill: FillIn, document: str) -> FillReceipt:
         trade = TradeIn.model_validate(state.trade).to_domain()
         gives, sent, takes, received = fill.amounts(trade.instrument, trade.side)
-        _check_assets(trade, gives, takes)
+        await _check_assets(connection, state, trade, gives, takes)
+        begins, ends = gives == trade.gives, takes == trade.takes
         is_late = state.status in TERMINAL
         await fills.add(
             connection,
             state.id,
             fill.fill_id,
             market_id=fill.market_id,
-            sent=sent,
-            received=received,
+            sent=sent if begins else Decimal(0),
+            received=received if ends else Decimal(0),
             document=document,
             late=is_late,
             at=fill.at or self._clock.now(),
@@ -89,7 +92,8 @@ class Feedback:
             late_fills=int(is_late),
             relay=self._relay,
         )
-        if not is_late:
+        # What is on the way to another asset is no reason yet to plan what is left anew.
+        if ends and not is_late:
             await revisions.hasten(connection, state.id)
         return FillReceipt(_receipt(fill, status, is_late, total_sent, total_received), is_new=True)
 
@@ -98,15 +102,27 @@ async def _is_done(connection: Connection, state: RouteState, trade: Trade, sent
     if trade.is_exact_out:
         return received >= trade.quantity * _ENOUGH
     rest = await fills.residual(connection, state.id, state.revision, trade.gives)
-    return sent >= (trade.quantity - rest) * _ENOUGH
+    if sent < (trade.quantity - rest) * _ENOUGH:
+        return False
+    passing = await fills.passing(connection, state.id, (trade.gives, trade.takes))
+    for asset, (came, left) in passing.items():
+        if left > came * _REST + await fills.residual(connection, state.id, state.revision, asset):
+            return False
+    return True
 
 
-def _check_assets(trade: Trade, gives: str, takes: str) -> None:
+async def _check_assets(connection: Connection, state: RouteState, trade: Trade, gives: str, takes: str) -> None:
+    if gives == trade.gives and takes == trade.takes:
+        return
+    between = await fills.routed_assets(connection, state.id) - {trade.gives, trade.takes}
+    named = f" or, on the way, {', '.join(sorted(between))}" if between else ""
     errors = []
-    if gives != trade.gives:
-        errors.append(FieldError("/sends/asset", f"is {gives}; this route sends {trade.gives}"))
-    if takes != trade.takes:
-        errors.append(FieldError("/receives/asset", f"is {takes}; this route receives {trade.takes}"))
+    if gives != trade.gives and gives not in between:
+        errors.append(FieldError("/sends/asset", f"is {gives}; this route sends {trade.gives}{named}"))
+    if takes != trade.takes and takes not in between:
+        errors.append(FieldError("/receives/asset", f"is {takes}; this route receives {trade.takes}{named}"))
+    if gives == takes and not errors:
+        errors.append(FieldError("/receives/asset", f"is {takes}, as is what was sent"))
     if errors:
         raise Invalid("the fill is not of this trade", tuple(errors))
 

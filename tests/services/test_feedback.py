@@ -92,6 +92,59 @@ async def test_assets_of_another_trade_are_refused(desk: Desk, fields: dict[str,
     assert await desk.status(route_id) == "ready"
 
 
+async def over_euro(desk: Desk, **fields: Any) -> UUID:
+    """Bring a route of two legs, from USD over EUR to BTC, to its first solution."""
+    await desk.list_markets(
+        book("kraken:BTC-EUR", quote="EUR"),
+        book("kraken:EUR-USD", base="EUR", bids=[["1.09", "900000"]], asks=[["1.1", "900000"]]),
+    )
+    return await desk.ready(constraints={"markets": {"exclude": ["kraken:BTC-USD"]}}, **fields)
+
+
+def amount(asset: str, number: str) -> dict[str, str]:
+    """Write an amount."""
+    return {"asset": asset, "amount": number}
+
+
+async def test_each_leg_of_a_route_over_another_asset_has_a_fill_of_its_own(desk: Desk) -> None:
+    route_id = await over_euro(desk)
+    first = await report(desk, route_id, "a", sends=usd("35230"), receives=amount("EUR", "32020"))
+    assert first.document["status"] == "executing"
+    assert first.document["total"] == {"sent": "35230", "received": "0"}
+    last = await report(desk, route_id, "b", sends=amount("EUR", "32015"), receives=btc("0.5"))
+    assert last.document["status"] == "filled"
+    assert last.document["total"] == {"sent": "35230", "received": "0.5"}
+
+
+async def test_an_exact_in_trade_is_not_filled_while_what_it_sent_is_on_the_way(desk: Desk) -> None:
+    route_id = await over_euro(desk, quantity="7000", quantity_asset="USD")
+    first = await report(desk, route_id, "a", sends=usd("7000"), receives=amount("EUR", "6360"))
+    assert first.document["status"] == "executing"
+    second = await report(desk, route_id, "b", sends=amount("EUR", "3180"), receives=btc("0.0496"))
+    assert second.document["status"] == "executing"
+    last = await report(desk, route_id, "c", sends=amount("EUR", "3179"), receives=btc("0.0496"))
+    assert last.document["status"] == "filled"
+    assert last.document["total"] == {"sent": "7000", "received": "0.0992"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointers"),
+    [
+        ({"receives": amount("GBP", "1")}, ["/receives/asset"]),
+        ({"sends": amount("GBP", "1")}, ["/sends/asset"]),
+        ({"sends": amount("EUR", "1"), "receives": usd("1")}, ["/receives/asset"]),
+        ({"sends": btc("1"), "receives": amount("EUR", "1")}, ["/sends/asset"]),
+        ({"sends": amount("EUR", "1"), "receives": amount("EUR", "1")}, ["/receives/asset"]),
+    ],
+)
+async def test_assets_beside_the_way_are_refused(desk: Desk, fields: dict[str, Any], pointers: list[str]) -> None:
+    route_id = await over_euro(desk)
+    with pytest.raises(Invalid) as refused:
+        await report(desk, route_id, **fields)
+    assert [error.pointer for error in refused.value.errors] == pointers
+    assert await desk.count("lake.fill") == 0
+
+
 async def test_what_is_not_ready_cannot_be_filled(desk: Desk) -> None:
     accepted = await desk.request()
     with pytest.raises(Conflict):

@@ -66,3 +66,33 @@ async def residual(connection: Connection, route_id: UUID, revision: int, asset:
         asset,
     )
     return Decimal(text) if text else Decimal(0)
+
+
+async def routed_assets(connection: Connection, route_id: UUID) -> set[str]:
+    """Read which assets the legs of any revision of a route send or receive."""
+    rows = await connection.fetch(
+        """
+        SELECT DISTINCT unnest(ARRAY[leg->'sends'->>'asset', leg->'receives'->>'asset'])
+        FROM warehouse.solution, json_array_elements(document->'slices') AS part,
+             json_array_elements(part->'legs') AS leg
+        WHERE route_id = $1
+        """,
+        route_id,
+    )
+    return {row[0] for row in rows}
+
+
+async def passing(connection: Connection, route_id: UUID, ends: Sequence[str]) -> dict[str, tuple[Decimal, Decimal]]:
+    """Sum by asset, those at the ends of the route apart, what came in in time and how much of it has not gone on."""
+    rows = await connection.fetch(
+        """
+        SELECT amount->>'asset', sum((amount->>'amount')::numeric) FILTER (WHERE sign > 0),
+               sum((amount->>'amount')::numeric * sign)
+        FROM lake.fill, LATERAL (VALUES (document->'receives', 1), (document->'sends', -1)) AS way (amount, sign)
+        WHERE route_id = $1 AND NOT late AND NOT amount->>'asset' = ANY($2)
+        GROUP BY 1
+        """,
+        route_id,
+        list(ends),
+    )
+    return {row[0]: (row[1] or Decimal(0), row[2]) for row in rows}

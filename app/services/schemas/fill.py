@@ -20,7 +20,7 @@ from app.services.schemas.base import (
 
 
 class FillIn(Wire):
-    """One execution: amounts sent and received, or a quantity of the base and its price."""
+    """One execution, of a leg or the whole way: amounts sent and received, or a quantity of the base and its price."""
 
     model_config = example(
         {
