@@ -28,8 +28,8 @@ from app.services.plan_changes import is_new
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
 from app.services.snapshots import Snapshot
-from app.services.solver_inputs import inputs_document, read_inputs, read_outlook
-from app.services.solving import deadline, next_due_at, refusal_document
+from app.services.solver_inputs import Deadline, inputs_document, read_inputs, read_outlook
+from app.services.solving import next_due_at, refusal_document
 
 MARKETS = "markets"
 _SETTLING_S = 30.0
@@ -212,7 +212,7 @@ class Reviser:
     def _solve(self, task: _Task, problem: Problem, known: Solved, market: MarketForecast | None) -> _Answer:
         following = next_due_at(problem)
         nothing = _Answer(task, None, following)
-        should_stop = deadline(self._pipeline.solve_timeout_ms)
+        should_stop = Deadline(self._pipeline.solve_timeout_ms)
         began = time.perf_counter()
         try:
             solution = solve(problem, should_stop)
