@@ -53,6 +53,14 @@ class _Look:
 
 
 @dataclass(frozen=True, slots=True)
+class _Posed:
+    task: _Task
+    problem: Problem
+    known: Solved
+    market: MarketForecast | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     task: _Task
     revision: Revision | None
@@ -161,9 +169,10 @@ class Reviser:
         async with self._database.connection() as connection:
             known = await revisions.solved(connection, [task.route for task in tasks])
         posed = [await self._pose(task, known[task.route.id]) for task in tasks if task.route.id in known]
-        for task, problem, _, _ in posed:
-            self._looked_at[task.route.id] = _Look(time.monotonic(), task.snapshot.id, problem.outlook)
-        answers = await asyncio.to_thread(lambda: [self._solve(*each) for each in posed])
+        for each in posed:
+            task = each.task
+            self._looked_at[task.route.id] = _Look(time.monotonic(), task.snapshot.id, each.problem.outlook)
+        answers = await asyncio.to_thread(lambda: [self._solve(each) for each in posed])
         made = [(answer.revision, answer.task) for answer in answers if answer.revision is not None]
         unchanged = [
             Postponed(answer.task.route, answer.next_due_at, answer.reason)
@@ -184,7 +193,7 @@ class Reviser:
             task.snapshot.mark_stored()
         return count
 
-    async def _pose(self, task: _Task, known: Solved) -> tuple[_Task, Problem, Solved, MarketForecast | None]:
+    async def _pose(self, task: _Task, known: Solved) -> _Posed:
         trade = TradeIn.model_validate_json(known.trade).to_domain()
         now = self._clock.now()
         if task.is_due and task.route.due_at is not None:
@@ -207,9 +216,10 @@ class Reviser:
             executed=known.received if trade.is_exact_out else known.sent,
             spent={trade.gives: known.sent} if known.sent else {},
         )
-        return task, problem, known, market
+        return _Posed(task, problem, known, market)
 
-    def _solve(self, task: _Task, problem: Problem, known: Solved, market: MarketForecast | None) -> _Answer:
+    def _solve(self, posed: _Posed) -> _Answer:
+        task, problem, known, market = posed.task, posed.problem, posed.known, posed.market
         following = next_due_at(problem)
         nothing = _Answer(task, None, following)
         should_stop = Deadline(self._pipeline.solve_timeout_ms)
