@@ -51,10 +51,10 @@ from app.services.sweeping import Sweeper
 from app.services.work_queue import WorkQueue
 
 Role = Literal["api", "worker", "tool"]
-_SOLVING_SHARE = 0.5
-"""How much of a lease a batch of solutions may take."""
 SUBSCRIPTION = "solver_route_events"
 BUNDLED_MODELS = ("volatility", "volume", "anomaly")
+_SOLVING_SHARE = 0.5
+"""How much of a lease a batch of solutions may take."""
 
 
 def consumers_of(settings: Settings) -> dict[str, str]:

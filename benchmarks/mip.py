@@ -153,7 +153,7 @@ def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Deci
         for way in directions_of(market):
             if way.takes == trade.gives or way.gives == trade.takes:
                 continue
-            _add(program, way, trade, given, taken, used, sign, objective)
+            _add(program, way, trade, given, taken, used, objective)
             cost = market.fixed_cost
             if cost is not None and cost.amount:
                 if market.market_id not in paid:
@@ -181,7 +181,7 @@ def referee(trade: Trade, markets: Sequence[Market], prices: Mapping[Asset, Deci
 
 def _add(
     program: Program, way: Direction, trade: Trade, given: dict[Asset, dict[int, float]],
-    taken: dict[Asset, dict[int, float]], used: list[tuple[Direction, int]], sign: float, objective: Asset,
+    taken: dict[Asset, dict[int, float]], used: list[tuple[Direction, int]], objective: Asset,
 ) -> None:  # fmt: skip
     held = sum(base for _, _, base in way.pieces)
     z = program.variable(1.0 if held >= way.least_base else 0.0, whole=True)

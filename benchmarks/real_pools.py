@@ -88,8 +88,7 @@ def _timed(trade: Trade, prepared: tuple[PreparedMarket, ...]) -> tuple[float, S
     return median(taken), solution
 
 
-def _is_filled(trade: Trade, prepared: tuple[PreparedMarket, ...], solution: Solution) -> bool:
-    """Say whether exact-out finds what exact-in has just received."""
+def _can_be_asked_for(trade: Trade, prepared: tuple[PreparedMarket, ...], solution: Solution) -> bool:
     back = replace(trade, quantity=solution.receives.amount, quantity_asset=solution.receives.asset)
     try:
         return solve(Problem(back, prepared)).receives.amount >= back.quantity
@@ -110,7 +109,7 @@ def measure_real_pools(count: int = PAIRS) -> list[Row]:
         rows += _rows(f"{len(markets):,} real pools, {count} pairs{name}", count, found)
         # What empties a pool is not to be had again to the last unit.
         asked = [(trade, one) for trade, (_, one) in found if one.slippage_bps < EMPTYING_BPS]
-        filled = [_is_filled(trade, prepared, solution) for trade, solution in asked]
+        filled = [_can_be_asked_for(trade, prepared, solution) for trade, solution in asked]
         if filled:
             rows.append(
                 Row(

@@ -148,7 +148,7 @@ def by_clarabel(network: Network, trade: Trade) -> Conic:
 
 
 def _brought(cvxpy: Any, power: float, counted: Any, held: Floats) -> tuple[Any, list[Any]]:
-    """Bound `held * (1 - (1 + counted / held) ** -power)`, stated in differences that do not cancel."""
+    # Bounds `held * (1 - (1 + counted / held) ** -power)`, stated in differences that do not cancel.
     cones: list[Any] = []
     grown = counted
     for _ in range(2 if power == 0.25 else 0):
@@ -166,12 +166,11 @@ def _brought(cvxpy: Any, power: float, counted: Any, held: Floats) -> tuple[Any,
 
 
 def _rotated(cvxpy: Any, first: Any, second: Any, root: Any) -> Any:
-    """State `first * second >= root ** 2`."""
+    # `first * second >= root ** 2`
     return cvxpy.SOC(first + second, cvxpy.vstack([2.0 * root, first - second]), axis=0)
 
 
 def _pools(network: Network, value: Floats) -> dict[float, tuple[Ints, Floats, Floats, Floats]]:
-    """Group the pools' directions by their power: reserves in and out, and what a fee leaves."""
     grouped: dict[float, list[tuple[int, float, float, float]]] = defaultdict(list)
     for e, (i, (gives, takes)) in enumerate(zip(network.market, network.directions, strict=True)):
         market = network.exchanges[int(i)].market

@@ -20,7 +20,7 @@ from app.domain.bars import FloatArray
 from app.domain.market import ConstantProduct
 from app.domain.schedule.impact import Impact
 from app.domain.schedule.outlook import Outlook
-from app.domain.schedule.pacing import Market
+from app.domain.schedule.pacing import Expectation
 from app.domain.schedule.trajectory import flat, optimise
 from app.domain.solver import Problem, prepare, solve
 from app.domain.trade import Schedule, ScheduleKind, Side, Trade
@@ -208,12 +208,12 @@ def paths() -> list[Row]:
     for seed in range(SEEDS):
         known, moves = world(seed)
         waits = np.linspace(0.0, known.gap_s * (PATH_SLICES - 1), PATH_SLICES)
-        market = Market(
+        expected = Expectation(
             Impact(0.0, known.impact), known.price, 0.0, (known.sigma * known.price) ** 2, waits, np.ones(PATH_SLICES)
         )
         best = known.analytical()
         most = np.full(PATH_SLICES, np.inf)
-        planned = known.simulated(market.best(known.total, known.aversion, most) * known.total, moves)
+        planned = known.simulated(expected.best(known.total, known.aversion, most) * known.total, moves)
         routed = known.simulated(_routed(known), moves)
         off_model.append(abs(planned / best - 1.0))
         off_routed.append(abs(routed / best - 1.0))

@@ -37,7 +37,7 @@ def _certificates(seeds: int, *, quick: bool) -> list[Row]:
 
 
 def _apart(name: str, *, quick: bool) -> list[Row]:
-    """Run another benchmark in a process of its own and take over the rows that it keeps."""
+    # In a process of its own: what it compiles and keeps must not speed up or slow down the others.
     if find_spec(f"benchmarks.{name}") is None:
         return []
     counts = OTHERS[name]

@@ -22,7 +22,7 @@ Kind = Annotated[
     typer.Option("--schedule", help="immediate, twap, vwap, pov or is: how to spread it over time.", metavar="KIND"),
 ]
 Horizon = Annotated[float | None, typer.Option("--horizon", help="Seconds the schedule may take.", min=0)]
-Slices = Annotated[int | None, typer.Option("--slices", help="How many parts to cut it into.", min=1)]
+Slices = Annotated[int | None, typer.Option("--slices", help="How many slices to cut it into.", min=1)]
 RiskAversion = Annotated[float | None, typer.Option(help="Price of risk, per unit of the quote currency.", min=0)]
 Participation = Annotated[float | None, typer.Option(help="Largest share of the expected volume, 0 to 1.", min=0)]
 TradeFile = Annotated[

@@ -14,7 +14,7 @@ from app.domain.solver import forget, never, solve
 from app.services.documents import solution_document
 from app.services.ports import Clock
 from app.services.problem_reading import read_problem
-from app.services.solving import deadline
+from app.services.solver_inputs import Deadline
 
 
 def solve_problem(
@@ -27,7 +27,7 @@ def solve_problem(
     began = time.perf_counter()
     posed = read_problem(raw, now=now, timeout_max_ms=limits.timeout_max_ms)
     solving = time.perf_counter()
-    is_over = deadline(limits.timeout_ms if posed.timeout_ms is None else posed.timeout_ms)
+    is_over = Deadline(limits.timeout_ms if posed.timeout_ms is None else posed.timeout_ms)
     try:
         solution = solve(posed.problem, lambda: is_over() or is_closing())
     finally:

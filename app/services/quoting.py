@@ -15,7 +15,7 @@ from app.services.outlooks import Outlooks, outlook_of
 from app.services.ports import Clock
 from app.services.routing.accepting import check_trade
 from app.services.schemas.trade import TradeIn
-from app.services.solving import deadline
+from app.services.solver_inputs import Deadline
 
 _FEW_MARKETS = 50
 _THREADS = 2
@@ -63,6 +63,6 @@ class Quoting:
         is_immediate = problem.trade.schedule.kind is ScheduleKind.IMMEDIATE
         if is_immediate and len(problem.markets) <= _FEW_MARKETS:
             # A thread costs as much as this solve.
-            return solve(problem, deadline(self._timeout_ms))
+            return solve(problem, Deadline(self._timeout_ms))
         async with self._threads:
-            return await asyncio.to_thread(lambda: solve(problem, deadline(self._timeout_ms)))
+            return await asyncio.to_thread(lambda: solve(problem, Deadline(self._timeout_ms)))

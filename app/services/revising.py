@@ -28,8 +28,8 @@ from app.services.plan_changes import is_new
 from app.services.ports import Clock
 from app.services.schemas.trade import TradeIn
 from app.services.snapshots import Snapshot
-from app.services.solver_inputs import inputs_document, read_inputs, read_outlook
-from app.services.solving import deadline, next_due_at, refusal_document
+from app.services.solver_inputs import Deadline, inputs_document, read_inputs, read_outlook
+from app.services.solving import next_due_at, refusal_document
 
 MARKETS = "markets"
 _SETTLING_S = 30.0
@@ -50,6 +50,14 @@ class _Look:
     at: float
     snapshot_id: UUID
     outlook: Outlook | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Posed:
+    task: _Task
+    problem: Problem
+    known: Solved
+    market: MarketForecast | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +169,10 @@ class Reviser:
         async with self._database.connection() as connection:
             known = await revisions.solved(connection, [task.route for task in tasks])
         posed = [await self._pose(task, known[task.route.id]) for task in tasks if task.route.id in known]
-        for task, problem, _, _ in posed:
-            self._looked_at[task.route.id] = _Look(time.monotonic(), task.snapshot.id, problem.outlook)
-        answers = await asyncio.to_thread(lambda: [self._solve(*each) for each in posed])
+        for each in posed:
+            task = each.task
+            self._looked_at[task.route.id] = _Look(time.monotonic(), task.snapshot.id, each.problem.outlook)
+        answers = await asyncio.to_thread(lambda: [self._solve(each) for each in posed])
         made = [(answer.revision, answer.task) for answer in answers if answer.revision is not None]
         unchanged = [
             Postponed(answer.task.route, answer.next_due_at, answer.reason)
@@ -184,7 +193,7 @@ class Reviser:
             task.snapshot.mark_stored()
         return count
 
-    async def _pose(self, task: _Task, known: Solved) -> tuple[_Task, Problem, Solved, MarketForecast | None]:
+    async def _pose(self, task: _Task, known: Solved) -> _Posed:
         trade = TradeIn.model_validate_json(known.trade).to_domain()
         now = self._clock.now()
         if task.is_due and task.route.due_at is not None:
@@ -207,12 +216,13 @@ class Reviser:
             executed=known.received if trade.is_exact_out else known.sent,
             spent={trade.gives: known.sent} if known.sent else {},
         )
-        return task, problem, known, market
+        return _Posed(task, problem, known, market)
 
-    def _solve(self, task: _Task, problem: Problem, known: Solved, market: MarketForecast | None) -> _Answer:
+    def _solve(self, posed: _Posed) -> _Answer:
+        task, problem, known, market = posed.task, posed.problem, posed.known, posed.market
         following = next_due_at(problem)
         nothing = _Answer(task, None, following)
-        should_stop = deadline(self._pipeline.solve_timeout_ms)
+        should_stop = Deadline(self._pipeline.solve_timeout_ms)
         began = time.perf_counter()
         try:
             solution = solve(problem, should_stop)

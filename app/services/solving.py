@@ -25,11 +25,6 @@ from app.services.solver_inputs import Deadline, inputs_document
 from app.services.staging import Result
 
 
-def deadline(timeout_ms: float) -> Deadline:
-    """Make a `should_stop` that says yes once the time is over."""
-    return Deadline(timeout_ms)
-
-
 def next_due_at(problem: Problem) -> datetime | None:
     """Tell when a schedule has to be looked at again if nothing happens before; None for what is not scheduled."""
     schedule = problem.trade.schedule
@@ -79,7 +74,7 @@ class SolveWork:
         for number, (row, problem) in enumerate(zip(rows, problems, strict=True)):
             # Nothing is won by an answer that comes after its lease: those who come later share what time is left.
             share_ms = max(ends_at - time.monotonic(), 0.0) / (len(rows) - number) * 1e3
-            results.append(self._solve(row, problem, deadline(min(self._timeout_ms, share_ms))))
+            results.append(self._solve(row, problem, Deadline(min(self._timeout_ms, share_ms))))
         return results
 
     def _solve(self, row: Mapping[str, Any], problem: Problem, should_stop: Deadline) -> Result | Exception:

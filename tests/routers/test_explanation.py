@@ -94,6 +94,14 @@ async def test_a_route_without_a_solution_cannot_be_explained_yet(office: Office
     assert "wait=10" in answer.json()["detail"]
 
 
+async def test_a_route_that_ended_without_a_solution_is_not_waited_for(office: Office) -> None:
+    accepted = await office.desk.request()
+    await office.client.delete(f"/v1/routes/{accepted.route_id}")
+    answer = await office.client.get(f"/v1/routes/{accepted.route_id}/explanation")
+    assert answer.status_code == 409
+    assert "request another route" in answer.json()["detail"]
+
+
 async def test_an_infeasible_route_says_what_stood_in_its_way(office: Office) -> None:
     route_id = await office.desk.ready(quantity="1000")
     answer = await office.client.get(f"/v1/routes/{route_id}/explanation")

@@ -22,7 +22,7 @@ TIE_BREAK = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class Expectation:
     """What slices of q base each are expected to cost, in quote.
 
     `drift` is what a base traded a second later costs more, `variance` that of the price per second; `wait_s` are the
@@ -114,19 +114,19 @@ def in_order(most: FloatArray) -> FloatArray:
 
 
 def shares(
-    kind: ScheduleKind, market: Market, total: float, risk_aversion: float, most: FloatArray, *, limited: bool
+    kind: ScheduleKind, expected: Expectation, total: float, risk_aversion: float, most: FloatArray, *, limited: bool
 ) -> FloatArray:
     """Return each slice's share of an order of `total` base by the rule of its kind, limits in base.
 
     They sum to less than one where the limits leave no more. `pov` that no volume limits follows the profile.
     """
     if kind is ScheduleKind.IS:
-        return market.best(total, risk_aversion, most)
+        return expected.best(total, risk_aversion, most)
     if kind is ScheduleKind.POV and limited:
         return in_order(most / total)
     if kind is ScheduleKind.TWAP:
         return even(np.ones(len(most)), most / total)
-    return even(market.relative, most / total)
+    return even(expected.relative, most / total)
 
 
 def divide(total: Decimal, parts: FloatArray, grid: Decimal, most: Sequence[Decimal] | None) -> list[Decimal]:

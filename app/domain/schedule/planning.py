@@ -9,7 +9,7 @@ import numpy as np
 from app.domain.bars import FloatArray
 from app.domain.schedule.impact import Impact
 from app.domain.schedule.outlook import Outlook
-from app.domain.schedule.pacing import Market, divide, shares
+from app.domain.schedule.pacing import Expectation, divide, shares
 from app.domain.schedule.timeline import Timeline
 from app.domain.schedule.volume import expected_volumes, relative_volumes
 from app.domain.trade import ScheduleKind, Side, Trade
@@ -73,12 +73,12 @@ class Planning:
             return np.full(self.time.slices - first, np.inf)
         return np.array([float(limit) for limit in limits]) * self.base_per_unit
 
-    def market(self, time: Timeline) -> Market:
+    def expectation(self, time: Timeline) -> Expectation:
         """Return what the slices left are expected to cost."""
         price, sigma, drift = self.price, self.outlook.sigma, self.outlook.drift_bps_per_s / 1e4
         if not (math.isfinite(sigma) and math.isfinite(drift)):
             raise ValueError("volatility and drift must be finite")
-        return Market(
+        return Expectation(
             self.impact,
             price,
             drift * price if self.trade.side is Side.BUY else -drift * price,
@@ -95,7 +95,7 @@ class Planning:
             kind = ScheduleKind.TWAP
         base = float(total) * self.base_per_unit
         parts = shares(
-            kind, self.market(time), base, schedule.risk_aversion, self.most(time.due), limited=self.follows_volume
+            kind, self.expectation(time), base, schedule.risk_aversion, self.most(time.due), limited=self.follows_volume
         )
         return divide(total, parts, self.grid, self.limits(time.due))
 

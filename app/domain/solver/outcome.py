@@ -40,15 +40,15 @@ class Worth:
 
 def valued(planning: Planning, parts: Sequence[Part], tally: Tally) -> Worth:
     """Value routed slices: what they cost on markets as they are, at the volume of their times, with the drift."""
-    market, due = planning.market(planning.time), planning.time.due
+    expected, due = planning.expectation(planning.time), planning.time.due
     amounts, losses = np.zeros(len(planning.time.left)), np.zeros(len(planning.time.left))
     for part, base, lost in zip(parts, tally.base, tally.lost, strict=True):
         amounts[part.k - due], losses[part.k - due] = float(base), float(lost)
-    expected = market.drift * float((market.wait_s * amounts).sum()) + market.volume_effect(
+    later = expected.drift * float((expected.wait_s * amounts).sum()) + expected.volume_effect(
         amounts, losses, planning.spread
     )
     costs = tally.costs
-    return Worth(costs.fees + costs.impact + costs.fixed + _short(expected), market.variance_of(amounts), amounts)
+    return Worth(costs.fees + costs.impact + costs.fixed + _short(later), expected.variance_of(amounts), amounts)
 
 
 def evenly(planning: Planning, quantity: Decimal) -> list[tuple[int, Decimal]]:
@@ -120,18 +120,18 @@ def _residuals(trade: Trade, parts: Sequence[Part], left: Decimal) -> dict[Asset
 
 
 def _frontier(trade: Trade, planning: Planning, worth: Worth) -> tuple[FrontierPoint, ...]:
-    market, total = planning.market(planning.time), float(worth.amounts.sum())
-    scale = min(trade.schedule.risk_aversion, MOST_AVERSION) or market.natural_risk_aversion(total)
+    expected, total = planning.expectation(planning.time), float(worth.amounts.sum())
+    scale = min(trade.schedule.risk_aversion, MOST_AVERSION) or expected.natural_risk_aversion(total)
     most = planning.most(planning.time.due)
     # What routes cost beyond the fitted impact is the same wherever on the frontier.
-    beyond = float(worth.expected_cost) - market.cost(worth.amounts)
+    beyond = float(worth.expected_cost) - expected.cost(worth.amounts)
     points: list[FrontierPoint] = []
     cost, deviation = -math.inf, math.inf
     for multiple in FRONTIER:
-        amounts = market.best(total, scale * multiple, most) * total
+        amounts = expected.best(total, scale * multiple, most) * total
         # Schedules of neighbouring aversions may be the same but for rounding.
-        cost = max(cost, market.cost(amounts) + beyond)
-        deviation = min(deviation, math.sqrt(market.variance_of(amounts)))
+        cost = max(cost, expected.cost(amounts) + beyond)
+        deviation = min(deviation, math.sqrt(expected.variance_of(amounts)))
         points.append(FrontierPoint(scale * multiple, _short(cost), _short(deviation)))
     return tuple(points)
 

@@ -104,10 +104,6 @@ class Pair:
                 modes[i] = OFF
         return modes
 
-    def blocked_by(self, constraints: Constraints) -> list[Side]:
-        """Return allowed sides that are too thin for their own minimum."""
-        return [side for side in self.blocked if allows(constraints, side)]
-
     def arrival_price(self, constraints: Constraints) -> Decimal:
         """Return the middle of the best zero-size buy and sell rates, fees excluded; zero when nothing is quoted."""
         if _selects_all(constraints):

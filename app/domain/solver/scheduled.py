@@ -189,7 +189,7 @@ class _Scheduling:
         return self.router.walk(slices)
 
     def _no_worse_than_even(self, paced: Paced, parts: list[Part], left: Decimal) -> tuple[list[Part], Decimal]:
-        """Books are no parabola: where the fit misleads, equal slices may be the better plan."""
+        # Books are no parabola: where the fit misleads, equal slices may be the better plan.
         if self.trade.schedule.kind is not ScheduleKind.IS or paced.is_begun or len(paced.amounts) == 1:
             return parts, left
         even = self.router.attempt(evenly(self.planning, sum(paced.amounts, ZERO)))

@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
 
-from app.services.picture.layout import BAR, GAP, Layout, Ribbon, Station, arrange, column_x
+from app.services.picture.layout import BAR, GAP, Layout, Leg, Ribbon, Station, arrange, column_x
 from app.services.picture.markup import element, label, quantity, shorten, tooltip
 
 COLOURS = 8
@@ -12,8 +11,6 @@ MARGIN = 150.0
 _CROWDED = 24
 _TWO_LINES, _ONE_LINE = 36.0, 16.0
 _STATION_LENGTH, _ASSET_LENGTH, _MARKET_LENGTH, _CROWDED_LENGTH = 18, 11, 38, 26
-
-Leg = Mapping[str, Any]
 
 
 def draw_flows(legs: Sequence[Leg]) -> tuple[str, float, float]:

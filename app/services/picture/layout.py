@@ -38,7 +38,7 @@ class Ribbon:
         return max(self.share * FLOW_HEIGHT, THINNEST)
 
     def points(self) -> list[tuple[float, float]]:
-        """The middle line, from asset to asset; it is straight within a column and bends between columns."""
+        """List the points of the middle line: it is straight within a column and bends between columns."""
         found = [(column_x(self.label_column - 1) + BAR, self.begins_y)]
         for column, y in sorted(self.lanes.items()):
             x = column_x(column)
@@ -72,7 +72,7 @@ class Layout:
 
 
 def column_x(column: int) -> float:
-    """Where a column begins: assets stand in even ones, labels in odd ones."""
+    """Tell where a column begins: assets stand in even ones, labels in odd ones."""
     return column // 2 * GAP + (BAR if column % 2 else 0.0)
 
 

@@ -20,16 +20,16 @@ Document = Mapping[str, Any]
 
 def draw_alternatives(alternatives: Sequence[Document], width: float) -> tuple[str, float]:
     """Draw how much worse simpler ways are, in basis points; answers the markup and its height."""
-    longest = max((abs(float(each["saving_bps"])) for each in alternatives), default=0.0)
+    longest = max((float(each["saving_bps"]) for each in alternatives), default=0.0)
     room = width - _NAMES_WIDTH - 250
     rows = []
     for number, each in enumerate(alternatives):
         y = number * ROW
         saving = float(each["saving_bps"])
-        length = max(abs(saving) / longest * room, 1.0) if longest else 1.0
+        length = max(saving / longest * room, 1.0) if longest else 1.0
         name = str(each["name"]).replace("_", " ")
         side = "receives" if "receives" in each else "sends"
-        words = f"{abs(saving):.2f} bp {'worse' if saving >= 0 else 'better'}, {side} {quantity(each.get(side, '–'))}"
+        words = f"{saving:.2f} bp worse, {side} {quantity(each.get(side, '–'))}"
         rows += [
             label(shorten(name, 30), 0, y + 15, "name"),
             element("rect", x=_NAMES_WIDTH, y=y + 4, width=length, height=ROW - 9, rx=2, class_="saving"),

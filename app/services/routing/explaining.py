@@ -9,12 +9,14 @@ from uuid import UUID
 import orjson
 
 from app.domain.errors import Conflict
+from app.domain.route import TERMINAL, RouteStatus
 from app.infra.db import Database
 from app.infra.repositories import routes
 from app.services.picture import draw
 from app.services.routing.reading import absent, view
 
 _WAITABLE = "it has no solution yet; GET /v1/routes/{id}?wait=10 waits for it"
+_ENDED = "it ended before it had a solution; request another route"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +84,7 @@ def reasons(solution: Mapping[str, Any], models: list[Mapping[str, Any]]) -> lis
 
 def _compared(alternative: Mapping[str, Any]) -> str:
     name, saving = alternative["name"].replace("_", " "), f"{alternative['saving_bps']:.2f}"
-    if float(saving) == 0.0:
-        return f"as good as {name}"
-    return f"{saving.removeprefix('-')} bp {'worse' if saving.startswith('-') else 'better'} than {name}"
+    return f"as good as {name}" if float(saving) == 0.0 else f"{saving} bp better than {name}"
 
 
 def _count(items: list[Any], name: str) -> str:
@@ -94,4 +94,6 @@ def _count(items: list[Any], name: str) -> str:
 def _unsolved(row: Mapping[str, Any]) -> str:
     reason = orjson.loads(row["reason"]) if row["reason"] else {}
     why = reason.get("detail") if isinstance(reason, dict) else None
-    return f"the route is {row['status']}: {why or _WAITABLE.format(id=row['id'])}"
+    if why is None:
+        why = _ENDED if RouteStatus(row["status"]) in TERMINAL else _WAITABLE.format(id=row["id"])
+    return f"the route is {row['status']}: {why}"

@@ -9,23 +9,23 @@ from hypothesis import strategies as st
 
 from app.domain.bars import FloatArray
 from app.domain.schedule.impact import Impact
-from app.domain.schedule.pacing import Market, divide, even, in_order, joined, shares
+from app.domain.schedule.pacing import Expectation, divide, even, in_order, joined, shares
 from app.domain.solver.exact import EXACT
 from app.domain.trade import ScheduleKind
 
 UNIT = Decimal("1e-8")
 
 
-def market(
+def expectation(
     slices: int,
     *,
     quadratic: float = 1.0,
     drift: float = 0.0,
     variance: float = 1e-4,
     relative: FloatArray | None = None,
-) -> Market:
+) -> Expectation:
     volumes: FloatArray = np.ones(slices, np.float64) if relative is None else relative
-    return Market(
+    return Expectation(
         Impact(0.1, quadratic), 100.0, drift, variance, np.linspace(0.0, 10.0 * (slices - 1), slices), volumes
     )
 
@@ -49,7 +49,7 @@ def test_amounts_add_up_are_never_negative_and_keep_their_limits(
     with localcontext(EXACT):
         limits = [Decimal(float(wanted) * cap * each) // UNIT * UNIT for each in relative.tolist()]
         most = np.array([float(limit) for limit in limits])
-        parts = shares(kind, market(len(relative), relative=relative), float(wanted), aversion, most, limited=True)
+        parts = shares(kind, expectation(len(relative), relative=relative), float(wanted), aversion, most, limited=True)
         amounts = divide(wanted, parts, UNIT, limits)
         assert all(amount >= 0 for amount in amounts)
         assert all(amount % UNIT == 0 for amount in amounts)
@@ -66,7 +66,7 @@ def test_amounts_add_up_are_never_negative_and_keep_their_limits(
     more=st.floats(1.0, 100.0),
 )
 def test_more_risk_aversion_leaves_less_for_later(slices: int, quadratic: float, calm: float, more: float) -> None:
-    forecast = market(slices, quadratic=quadratic)
+    forecast = expectation(slices, quadratic=quadratic)
     most = np.full(slices, np.inf)
     patient, hasty = forecast.best(10.0, calm, most), forecast.best(10.0, calm * more, most)
     assert (np.cumsum(hasty) >= np.cumsum(patient) - 1e-9).all()
@@ -75,18 +75,18 @@ def test_more_risk_aversion_leaves_less_for_later(slices: int, quadratic: float,
 
 
 def test_without_risk_and_impact_slices_are_even() -> None:
-    assert market(5, variance=0.0).best(10.0, 1.0, np.full(5, np.inf)) == pytest.approx([0.2] * 5)
-    assert market(5, quadratic=0.0).best(10.0, 0.0, np.full(5, np.inf)) == pytest.approx([0.2] * 5)
+    assert expectation(5, variance=0.0).best(10.0, 1.0, np.full(5, np.inf)) == pytest.approx([0.2] * 5)
+    assert expectation(5, quadratic=0.0).best(10.0, 0.0, np.full(5, np.inf)) == pytest.approx([0.2] * 5)
 
 
 def test_without_risk_impact_follows_volume() -> None:
     relative = np.array([0.5, 1.0, 2.0, 0.5])
-    best = market(4, relative=relative).best(10.0, 0.0, np.full(4, np.inf))
+    best = expectation(4, relative=relative).best(10.0, 0.0, np.full(4, np.inf))
     assert best == pytest.approx(relative / 4.0, abs=1e-7)
 
 
 def test_the_variance_is_of_what_waits() -> None:
-    assert market(3, variance=2.0).variance_of(np.array([5.0, 3.0, 2.0])) == pytest.approx(2.0 * 10 * (25.0 + 4.0))
+    assert expectation(3, variance=2.0).variance_of(np.array([5.0, 3.0, 2.0])) == pytest.approx(2.0 * 10 * (25.0 + 4.0))
 
 
 def test_what_limits_cut_off_is_spread_in_proportion() -> None:

@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,59 +14,19 @@ from app.domain.errors import Infeasible, NothingLeft
 from app.domain.market import ConstantProduct, Market, OrderBook
 from app.domain.schedule.outlook import Outlook
 from app.domain.solution import Solution
-from app.domain.solver import Problem, prepare, solve
 from app.domain.trade import Schedule, ScheduleKind, Side, Trade
 from app.domain.values import Asset, MarketId
 from tests.domain.solver.markets import BTC, USD, book, pool, trade, trades, venues
 from tests.domain.solver.replay import check_book_leg, check_pool_leg
+from tests.domain.solver.schedules import CALM, offsets_s, plan, quantities, scheduled
 
-NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 KINDS = (ScheduleKind.TWAP, ScheduleKind.VWAP, ScheduleKind.POV, ScheduleKind.IS)
-DEEP = pool("deep", "1000", "100000")
-CALM = Outlook(sigma=1e-5)
 
 thorough = settings(
     max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
-
-
-def scheduled(wanted: Trade, kind: str, slices: int = 4, *, horizon_s: float = 400.0, **more: Any) -> Trade:
-    return replace(wanted, schedule=Schedule(ScheduleKind(kind), horizon_s, slices, **more))
-
-
-def plan(
-    wanted: Trade,
-    markets: Sequence[Market] = (DEEP,),
-    outlook: Outlook = CALM,
-    *,
-    after_s: float = 0.0,
-    executed: str | Decimal = "0",
-    spent: Mapping[Asset, Decimal] | None = None,
-    decimals: Mapping[Asset, int] | None = None,
-) -> Solution:
-    ready = tuple(prepared for market in markets if (prepared := prepare(market)) is not None)
-    return solve(
-        Problem(
-            wanted,
-            ready,
-            decimals or {},
-            as_of=NOON + timedelta(seconds=after_s),
-            outlook=outlook,
-            began_at=NOON,
-            executed=Decimal(executed),
-            spent=spent or {},
-        )
-    )
-
-
-def quantities(solution: Solution) -> list[Decimal]:
-    return [part.quantity for part in solution.slices]
-
-
-def offsets_s(solution: Solution) -> list[float]:
-    return [(part.at - NOON).total_seconds() for part in solution.slices if part.at is not None]
 
 
 def check(solution: Solution, wanted: Trade, markets: Sequence[Market], decimals: Mapping[Asset, int]) -> None:
@@ -346,118 +304,6 @@ def test_units_of_price_and_quantity_do_not_matter() -> None:
         assert shape(price, size) == pytest.approx(known, rel=1e-6)
 
 
-def test_slices_below_every_minimum_are_joined() -> None:
-    market = book("a", bids=[("99", "50")], asks=[("101", "50")], min_quantity="3")
-    wanted = scheduled(trade("buy", "10"), "twap", 8)
-    solution = plan(wanted, [market])
-    assert quantities(solution) == [Decimal("3.75"), Decimal("6.25")]
-    assert offsets_s(solution) == [0, 150]
-    assert "minimums" in solution.explanation.binding
-    with pytest.raises(Infeasible) as caught:
-        plan(scheduled(trade("buy", "2"), "twap", 8), [market])
-    assert (caught.value.constraint, caught.value.nearest) == ("min_quantity", "3")
-
-
-def test_the_rest_of_a_slice_below_every_minimum_waits_for_the_next() -> None:
-    market = book("a", bids=[("99", "50")], asks=[("101", "50")], lot="0.5")
-    solution = plan(scheduled(trade("sell", "10"), "twap"), [market], after_s=10, executed="2.2")
-    assert offsets_s(solution) == [100, 200, 300]
-    assert quantities(solution)[0] == Decimal("2.5")
-    assert sum(quantities(solution)) + solution.residuals[BTC] == Decimal("7.8")
-
-
-def test_what_lots_leave_goes_on_to_the_next_slice() -> None:
-    market = book("a", bids=[("99", "50")], asks=[("101", "50")], lot="1")
-    sold = plan(scheduled(trade("sell", "10"), "twap"), [market])
-    assert quantities(sold) == [Decimal(n) for n in (2, 3, 2, 3)]
-    assert not sold.residuals
-    bought = plan(scheduled(trade("buy", "10"), "twap"), [market])
-    assert quantities(bought) == [Decimal(n) for n in (3, 2, 3, 2)]
-    assert bought.receives.amount == 10
-    uneven = plan(scheduled(trade("sell", "10.25"), "twap"), [market])
-    assert sum(quantities(uneven)) == 10
-    assert uneven.residuals == {BTC: Decimal("0.25")}
-
-
-def test_a_balance_pays_for_all_slices_together() -> None:
-    wanted = scheduled(trade("buy", "10", balances={USD: "600"}), "twap")
-    with pytest.raises(Infeasible) as caught:
-        plan(wanted)
-    assert caught.value.constraint == "balances"
-    assert caught.value.nearest is not None
-    enough = scheduled(trade("buy", "10", balances={USD: caught.value.nearest}), "twap")
-    assert plan(enough).receives.amount == 10
-    partial = plan(scheduled(trade("buy", "10", balances={USD: "600"}, allow_partial=True), "twap"))
-    assert Decimal(599) < partial.sends.amount <= 600
-    assert "balances" in partial.explanation.binding
-    left = plan(enough, after_s=100, executed="2.5", spent={USD: Decimal(900)})
-    assert left.sends.amount <= Decimal(enough.constraints.balances[USD]) - 900
-
-
-def test_what_was_sent_already_is_taken_off_the_balance() -> None:
-    wanted = scheduled(trade("sell", "10", balances={BTC: "10"}), "twap")
-    assert plan(wanted, after_s=100, executed="2.5").sends.amount == Decimal("7.5")
-
-
-def test_slices_larger_than_the_market_are_refused_with_a_trade_that_is_not() -> None:
-    thin = book("thin", bids=[("99", "2")], asks=[("101", "2")])
-    wanted = scheduled(trade("buy", "10"), "twap")
-    with pytest.raises(Infeasible) as caught:
-        plan(wanted, [thin])
-    assert caught.value.constraint == "liquidity"
-    assert caught.value.nearest == "8"
-    assert sum(quantities(plan(replace(wanted, quantity=Decimal(8)), [thin]))) == 8
-
-
-def test_a_price_bound_holds_for_each_slice_by_itself() -> None:
-    steep = book("steep", bids=[("99", "1")], asks=[("101", "3"), ("110", "10")])
-    wanted = scheduled(trade("buy", "10", limit_price="101"), "twap")
-    assert plan(wanted, [steep]).effective_price == 101
-    with pytest.raises(Infeasible) as caught:
-        plan(scheduled(trade("buy", "16", limit_price="101"), "twap"), [steep])
-    assert caught.value.constraint == "limit_price"
-    partial = plan(scheduled(trade("buy", "16", limit_price="101", allow_partial=True), "twap"), [steep])
-    assert quantities(partial) == [Decimal(3)] * 4
-
-
-def test_an_indicative_slice_that_the_markets_refuse_keeps_its_place_without_legs() -> None:
-    thin = book("thin", bids=[("99", "3")], asks=[("101", "3")])
-    solution = plan(scheduled(trade("buy", "10"), "vwap"), [thin], Outlook(profile=(1.0, 1.0, 2.0, 1.0)))
-    assert quantities(solution) == [Decimal(n) for n in (2, 2, 4, 2)]
-    assert [len(part.legs) for part in solution.slices] == [1, 1, 0, 1]
-    assert solution.sends.amount == 1010
-    assert solution.receives.amount == 10
-
-
-def test_out_of_time_the_first_slice_is_routed_and_the_rest_is_counted_like_it() -> None:
-    wanted = scheduled(trade("buy", "10"), "vwap")
-    ready = prepare(DEEP)
-    assert ready is not None
-    problem = Problem(wanted, (ready,), as_of=NOON, outlook=Outlook(profile=(1.0, 2.0, 3.0, 4.0)))
-    solution = solve(problem, lambda: True)
-    assert solution.slices[0].legs
-    assert solution.receives.amount == 10
-    assert [part.quantity for part in solution.slices] == [Decimal(n) for n in (1, 2, 3, 4)]
-
-
-def test_other_ways_are_told_with_what_the_schedule_saves() -> None:
-    outlook = Outlook(sigma=1e-4)
-    solution = plan(scheduled(trade("buy", "10"), "is", risk_aversion=0.1), outlook=outlook)
-    even = plan(scheduled(trade("buy", "10"), "twap", risk_aversion=0.1), outlook=outlook)
-    ways = {way.name: way for way in solution.explanation.alternatives}
-    assert ways["twap"].amount == even.sends
-    assert not ways["twap"].receives
-    worth = float(solution.arrival_price) * 10
-
-    def objective(each: Solution) -> float:
-        return float(each.schedule.expected_cost) + 0.1 * float(each.schedule.cost_sd) ** 2
-
-    assert ways["twap"].saving_bps == pytest.approx((objective(even) - objective(solution)) / worth * 1e4, rel=1e-6)
-    at_once = plan(replace(trade("buy", "10"), schedule=Schedule()))
-    assert ways["immediate"].amount == at_once.sends
-    assert ways["immediate"].saving_bps > 0
-
-
 @thorough
 @given(
     markets=venues(),
@@ -487,15 +333,6 @@ def test_implementation_shortfall_is_never_dearer_than_equal_slices(
     assert objective(ours) <= objective(even) + 1e-9 * abs(objective(even)) + 1e-9
 
 
-def test_the_frontier_passes_through_the_schedule() -> None:
-    wanted = scheduled(trade("buy", "10"), "is", risk_aversion=0.1)
-    solution = plan(wanted, outlook=Outlook(sigma=1e-4))
-    own = solution.schedule.frontier[2]
-    assert own.risk_aversion == 0.1
-    assert float(own.expected_cost) == pytest.approx(float(solution.schedule.expected_cost), rel=1e-6)
-    assert float(own.cost_sd) == pytest.approx(float(solution.schedule.cost_sd), rel=1e-6)
-
-
 def test_the_same_problem_has_the_same_solution() -> None:
     wanted = scheduled(trade("buy", "10"), "is", 20, risk_aversion=0.1)
     outlook = Outlook(sigma=1e-4, volume_per_s=0.05, profile=(1.0, 2.0, 1.0))
@@ -509,35 +346,3 @@ def test_haste_gives_way_to_a_price_bound() -> None:
     assert max(quantities(solution)) <= 3
     assert quantities(solution)[0] >= 2
     assert sum(quantities(solution)) == 10
-
-
-def test_what_a_partial_fill_leaves_later_slices_make_up_for() -> None:
-    steep = book("steep", bids=[("99", "1")], asks=[("101", "3"), ("110", "10")])
-    rules: dict[str, Any] = {"limit_price": "101", "allow_partial": True}
-    hasty = scheduled(trade("buy", "10", **rules), "is", 5, risk_aversion=1e6)
-    assert quantities(plan(hasty, [steep], Outlook(sigma=1e-3))) == [Decimal(n) for n in (3, 3, 3, 1)]
-    rising = scheduled(trade("buy", "10", **rules), "vwap")
-    outlook = Outlook(volume_per_s=1.0, profile=(4.0, 2.0, 1.0, 1.0))
-    assert quantities(plan(rising, [steep], outlook)) == [Decimal(n) for n in ("3", "3", "2.75", "1.25")]
-    limited = replace(rising, schedule=replace(rising.schedule, max_participation=0.0125))
-    assert quantities(plan(limited, [steep], Outlook(volume_per_s=2.0, profile=(4.0, 2.0, 1.0, 1.0)))) == [
-        Decimal("3"), Decimal("2.5"), Decimal("1.25"), Decimal("1.25")
-    ]  # fmt: skip
-
-
-def test_what_does_not_divide_into_the_slices_begins_at_once() -> None:
-    solution = plan(scheduled(trade("buy", "3"), "twap", 10), decimals={BTC: 0, USD: 2})
-    assert quantities(solution) == [Decimal(1)] * 3
-    assert not solution.slices[0].indicative
-
-
-def test_fixed_costs_are_paid_for_every_slice() -> None:
-    market = book("a", bids=[("99", "50")], asks=[("101", "50")], fixed=("USD", "2"))
-    solution = plan(scheduled(trade("buy", "10"), "twap"), [market])
-    assert solution.costs.fixed == 8
-    assert solution.schedule.expected_cost == solution.costs.fees + solution.costs.impact + 8
-    tight = scheduled(trade("buy", "10", balances={USD: "1018"}), "twap")
-    assert plan(tight, [market]).sends.amount == 1010
-    with pytest.raises(Infeasible) as caught:
-        plan(scheduled(trade("buy", "10", balances={USD: "1017"}), "twap"), [market])
-    assert (caught.value.constraint, caught.value.nearest) == ("balances", "1018")
