@@ -49,6 +49,13 @@ async def test_a_stored_route_solves_again_to_the_identical_solution(desk: Desk,
     assert again.solution == await stored(desk, route_id, 1)
 
 
+async def test_a_route_over_a_third_asset_solves_again(desk: Desk) -> None:
+    await desk.list_markets(book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]]))
+    again = await replay(desk, await desk.ready(instrument="ETH-BTC", quantity="2"))
+    assert again.identical
+    assert again.solution is not None
+
+
 async def test_every_revision_solves_again_on_its_own_snapshot(desk: Desk) -> None:
     route_id = await desk.ready()
     await desk.list_markets(book(asks=[["63000.5", "9"]], bids=[["62000", "1"]]))

@@ -8,15 +8,11 @@ from uuid import UUID
 import orjson
 import pytest
 
-from app.domain.solver import Problem, solve
 from app.infra.db import Database
 from app.infra.repositories import revisions
 from app.infra.repositories.revisions import Postponed, Revision
-from app.services.documents import solution_document, timestamp
-from app.services.market_state import SnapshotReader
+from app.services.documents import timestamp
 from app.services.schemas.fill import FillIn
-from app.services.schemas.trade import read_trade
-from app.services.solver_inputs import read_inputs, stop_after
 from tests import scenarios
 from tests.factories import book, fill
 from tests.scenarios import PROGRAM, Desk
@@ -125,20 +121,6 @@ async def test_what_was_executed_is_kept_and_the_rest_planned_anew(desk: Desk) -
     assert await report(desk, route_id, "c", "1.5") == "filled"
     await let_pass(desk, 101)
     assert await desk.stages.reviser.revise() == 0
-
-
-async def test_a_revision_solves_to_the_same_again(desk: Desk) -> None:
-    route_id = await scheduled(desk, schedule={**TWAP, "kind": "is", "risk_aversion": 1e-4})
-    await report(desk, route_id, "a", "0.3")
-    assert await desk.stages.reviser.revise() == 1
-    stored = (await desk.fetch("SELECT * FROM warehouse.solution ORDER BY revision"))[-1]
-    inputs = orjson.loads(stored["inputs"])
-    _, prepared, decimals = await SnapshotReader(desk.database).read(stored["snapshot_id"])
-    trade = read_trade(orjson.loads((await desk.route(route_id))["trade"])).to_domain()
-    problem = Problem(trade, prepared, decimals, **read_inputs(inputs))
-    assert problem.as_of is not None
-    again = solution_document(solve(problem, stop_after(inputs["polls"])), now=problem.as_of)
-    assert again == orjson.loads(stored["document"])
 
 
 async def test_a_fill_that_comes_in_during_a_revision_is_not_forgotten(desk: Desk) -> None:

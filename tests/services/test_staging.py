@@ -9,14 +9,9 @@ import pytest
 from app.domain.errors import Invalid, Unavailable
 from app.domain.event import EventType, Stage, source_of
 from app.domain.route import RouteStatus
-from app.domain.solver import Problem, solve
 from app.infra.db import Database
 from app.infra.repositories import stages
-from app.services.documents import solution_document
 from app.services.event_check import check_event
-from app.services.market_state import SnapshotReader
-from app.services.schemas.trade import read_trade
-from app.services.solver_inputs import read_inputs, stop_after
 from app.services.staging import Result, attempts_of, backoff_s
 from tests import scenarios
 from tests.factories import book
@@ -125,19 +120,6 @@ async def test_each_stage_leaves_its_row(desk: Desk) -> None:
     assert set(orjson.loads(stored["timings"])) == {"features", "inference", "solve", "total"}
     assert await desk.value("SELECT document->'models' IS NOT NULL FROM warehouse.forecast") is True
     assert await desk.count("warehouse.feature") == 1
-
-
-async def test_a_stored_route_solves_to_the_same_again(desk: Desk) -> None:
-    await desk.list_markets(book("kraken:ETH-USD", base="ETH", bids=[["3000", "90"]], asks=[["3001", "90"]]))
-    route_id = await desk.ready(instrument="ETH-BTC", quantity="2")
-    (stored,) = await desk.fetch("SELECT * FROM warehouse.solution WHERE route_id = $1", route_id)
-    route = await desk.route(route_id)
-    inputs = orjson.loads(stored["inputs"])
-    _, prepared, decimals = await SnapshotReader(desk.database).read(stored["snapshot_id"])
-    problem = Problem(read_trade(orjson.loads(route["trade"])).to_domain(), prepared, decimals, **read_inputs(inputs))
-    assert problem.as_of is not None
-    solution = solve(problem, stop_after(inputs["polls"]))
-    assert solution_document(solution, now=problem.as_of) == orjson.loads(stored["document"])
 
 
 async def test_a_trade_the_market_cannot_satisfy_ends_infeasible(desk: Desk) -> None:
