@@ -10,7 +10,8 @@ from traceback import format_exc
 from app.domain.errors import Infeasible
 from app.domain.solver import warm
 from benchmarks.report import Row, report
-from tests.domain.solver.judge import answer, faults
+from tests.domain.solver.answers import answer
+from tests.domain.solver.judge import faults
 from tests.domain.solver.wild import draw
 
 SHOWN = 20

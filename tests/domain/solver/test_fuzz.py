@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.domain.solver.judge import answer, faults
+from tests.domain.solver.answers import answer
+from tests.domain.solver.judge import faults
 from tests.domain.solver.wild import draw
 
 HARD = (
