@@ -7,6 +7,7 @@ import pytest
 
 from app.domain.event import RELAY
 from app.infra.db import Database
+from app.services.replaying import Replaying
 from app.services.routing import RouteFilter
 from app.services.schemas.fill import FillIn
 from tests import scenarios
@@ -23,6 +24,7 @@ WATCHED = (
     "idempotency",
     "market_revision",
     "snapshot",
+    "fill",
 )
 SETTLED_ROUTES = 4000
 
@@ -44,6 +46,8 @@ SELECT id, 1, snapshot_id, '{{}}', '{{}}', true FROM lake.route;
 INSERT INTO warehouse.feature (route_id, instrument, schema_hash, market, request, compute_ms)
 SELECT id, 'BTC-USD', '', '{{}}', '{{}}', 1 FROM lake.route;
 INSERT INTO warehouse.forecast (route_id, document, compute_ms) SELECT id, '{{}}', 1 FROM lake.route;
+INSERT INTO lake.fill (route_id, fill_id, sent, received, document, late, at)
+SELECT id, 'whole', 1, 1, '{{}}', false, now() FROM lake.route;
 INSERT INTO lake.snapshot (id, as_of, markets, decimals) SELECT snapshot_id, now(), '[]', '{{}}' FROM lake.route;
 INSERT INTO lake.market_revision (market_id, revision, document) SELECT 'm', -n, '{{}}' FROM generate_series(1, 2000) n;
 """
@@ -100,7 +104,11 @@ async def run_through(desk: Desk) -> None:
     await streaming.snapshot(route_id)
     for _ in range(2):
         await desk.stages.sweeper.sweep()
+    scheduled = await desk.ready(schedule={"kind": "twap", "horizon_s": 400, "slices": 4})
+    await services.feedback.report("desk", scheduled, FillIn(**fill("part")))
     await desk.stages.reviser.revise()
+    await services.explainer.explain("desk", scheduled)
+    await Replaying(services.database).replay(scheduled)
     await services.feedback.report("desk", route_id, FillIn(**fill()))
     await services.canceller.cancel("desk", route_id)
     await desk.take(RELAY)
