@@ -110,16 +110,23 @@ class GraphPlanner:
         candidates = [] if single is None else [single]
         shortened: tuple[str, ...] = ()
         flow = self._acyclic(relaxed, exact_out)
+        joined = self.relaxation.joined(relaxed, survey, flow, self.should_stop)
+        together = {} if joined is None else self._acyclic(joined, exact_out)
+        flows = relaxed
+        if joined is not None and together and not self.relaxation.has_cycles:
+            flows, flow = joined, together
+        elif joined is not None and together and not self._broken(together):
+            candidates += self._by_tender(joined, target) if exact_out else self._simulated(together, target, survey)
         broken = self._broken(flow)
         if flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
             if not broken and self._far_from_bound(candidates, relaxed, exact_out):
-                whole = self._acyclic(relaxed, exact_out, thrifty=False)
+                whole = self._acyclic(flows, exact_out, thrifty=False)
                 if len(whole) > len(flow) and not self._broken(whole):
                     candidates += self._simulated(whole, target, survey)
             if exact_out and self._repeats(flow) and (self.thorough or not candidates):
-                candidates += self._by_tender(relaxed, target)
+                candidates += self._by_tender(flows, target)
         if self._far_from_bound(candidates, relaxed, exact_out):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]

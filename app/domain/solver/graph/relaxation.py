@@ -4,7 +4,7 @@ Only segments that can compete with the best single path enter the interior poin
 of the graph, then bound what every segment left out could earn; those that could earn something enter, and so on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from app.domain.solver.graph.curves import promises, surpluses
 from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.selected import Relaxed, Task, solve_on
+from app.domain.solver.graph.stars import joined_flows, shared_by_several
 from app.domain.solver.graph.survey import Survey, Surveyor
 from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
@@ -112,6 +113,23 @@ class Relaxation:
         if any(market.fixed_cost is not None for market in markets):
             names.append("fixed_costs")
         return tuple(names)
+
+    def joined(
+        self, relaxed: Relaxed, survey: Survey, used: Iterable[int], should_stop: Callable[[], bool]
+    ) -> Relaxed | None:
+        """Return better flows where pools of several assets are used in several directions, each pool as one market.
+
+        Around cycles that pay, only what is used takes part.
+        """
+        network = self.network
+        using = np.zeros(len(network.directions), np.bool_)
+        using[list(used)] = True
+        if not shared_by_several(network, using):
+            return None
+        kept = using if self.has_cycles else self.kept
+        with np.errstate(all="ignore"):
+            task = Task(self.start, self.end, survey.exact_out, self._value(survey), self._widest(survey))
+            return joined_flows(network, kept, task, relaxed, TOLERANCE, should_stop)
 
     def at_survey(self, survey: Survey) -> Relaxed:
         """Return no flow and what the surveyed prices prove: a bound for when the optimisation found none."""

@@ -2,8 +2,6 @@
 
 from decimal import Decimal, localcontext
 
-import pytest
-
 from app.domain.market import Weighted
 from app.domain.solver.exact import EXACT
 from app.domain.solver.kinds.weighted import WeightedState
@@ -36,7 +34,6 @@ def best_two_way_split(first: Weighted, second: Weighted, tender: Decimal) -> De
     return best
 
 
-@pytest.mark.xfail(strict=True, reason="legs through the other assets of a shared pool cost more than they bring")
 def test_a_route_over_a_pool_of_several_assets_is_no_worse_than_a_split_of_direct_fills() -> None:
     wide = weighted(
         "wide",
@@ -52,7 +49,6 @@ def test_a_route_over_a_pool_of_several_assets_is_no_worse_than_a_split_of_direc
     assert solution.receives.amount >= best_two_way_split(wide, plain, tender)
 
 
-@pytest.mark.xfail(strict=True, reason="exact-in and exact-out use the other assets of shared pools differently")
 def test_what_two_pools_of_three_assets_sold_is_bought_back_for_as_much() -> None:
     cheap = weighted(
         "cheap",
@@ -73,7 +69,6 @@ def test_what_two_pools_of_three_assets_sold_is_bought_back_for_as_much() -> Non
     assert abs(again.sends.amount / sold.sends.amount - 1) <= Decimal("1e-6")
 
 
-@pytest.mark.xfail(strict=True, reason="the bound is of all pairs at once, which legs one after the other do not reach")
 def test_a_bound_over_pools_of_several_assets_is_tight() -> None:
     wide = weighted("wide", "5", A=("1000000", "0.4"), B=("1000000", "0.4"), C=("500000", "0.2"))
     plain = weighted("plain", "30", A=("1000000", "0.5"), C=("1000000", "0.5"))
