@@ -54,7 +54,8 @@ def _print_solution(solution: Mapping[str, Any], trade: Mapping[str, Any]) -> No
     instrument = trade.get("instrument", "")
     typer.echo(f"{trade.get('side', '')} {instrument}: {summary(solution)}".strip(" :"))
     for asset, amount in solution.get("residuals", {}).items():
-        typer.echo(f"residual: {amount} {asset} is below a lot and cannot be sent")
+        why = "is below a lot and cannot be sent" if asset == solution["sends"]["asset"] else "is left over on the way"
+        typer.echo(f"residual: {amount} {asset} {why}")
     slices: Sequence[Mapping[str, Any]] = solution["slices"]
     if slices:
         typer.echo("")

@@ -25,8 +25,8 @@ LabelText = Annotated[str, StringConstraints(strict=True, min_length=1, max_leng
 
 PATTERN_REMEDIES = {
     DECIMAL_PATTERN: 'must be a decimal string such as "-2.50"',
-    POSITIVE_PATTERN: 'must be a decimal string above zero such as "2.50"',
-    UNSIGNED_PATTERN: 'must be a decimal string of zero or more such as "2.50"',
+    POSITIVE_PATTERN: 'must be a decimal string above zero such as "2.50"; exponents go from -20 to 20',
+    UNSIGNED_PATTERN: 'must be a decimal string of zero or more such as "2.50"; exponents go from -20 to 20',
     ASSET_PATTERN: "must be an asset: 1 to 64 letters, digits, dots, colons or underscores",
     INSTRUMENT_PATTERN: "must be an instrument BASE-QUOTE such as BTC-USD",
     NAME_PATTERN: "must be a name without spaces",
