@@ -1,6 +1,6 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -15,7 +15,7 @@ from app.domain.solver.realise import Execution
 from app.domain.solver.shortfall import largest
 from app.domain.solver.sides import Fill, Units
 from app.domain.trade import Trade
-from app.domain.values import Asset
+from app.domain.values import Amount, Asset
 
 SHRINKS = 64
 
@@ -236,6 +236,21 @@ class Planner:
             if not self.price_first:
                 fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
         return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
+
+    def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> list[Amount]:
+        """Stop using markets whose fixed cost alone is more than its balance; return those costs."""
+        modes = self.bounds.modes.copy()
+        beyond: list[Amount] = []
+        for i, side in enumerate(self.pair.sides):
+            cost = side.fixed_cost
+            if modes[i] == OFF or cost is None or cost.asset == self.trade.takes:
+                continue
+            if cost.amount > balances.get(cost.asset, cost.amount):
+                beyond.append(cost)
+                modes[i] = OFF
+        if beyond:
+            self.bounds = replace(self.bounds, modes=modes)
+        return beyond
 
     def _leave_out_unvalued(self, modes: Modes) -> Modes:
         kept = modes.copy()

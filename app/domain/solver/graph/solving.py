@@ -75,8 +75,9 @@ class GraphSolving:
         kept, unpriced = self._priceable(scope.kept)
         if not kept.any():
             refuse_unpriced(trade, unpriced[0])
+        kept = self._payable(kept)
         self.planner = GraphPlanner(trade, network, scope.relaxation, should_stop, self._third_price, direct)
-        if unpriced:
+        if kept is not scope.kept:
             self.planner.restrict(kept)
         self.planner.fits = self._affordable
         self.grid = self._unit(trade.quantity_asset)
@@ -117,6 +118,23 @@ class GraphSolving:
             constraints = self.trade.constraints
             kept = self.network.useful(kept, self.gives, self.takes, constraints.max_hops)
         return kept, unpriced
+
+    def _payable(self, kept: Flags) -> Flags:
+        # A market that charges more than there is can be part of no route.
+        constraints = self.trade.constraints
+        beyond = [
+            cost for cost in self._charged(kept)
+            if cost.asset != self.takes and cost.amount > constraints.balances.get(cost.asset, cost.amount)
+        ] if constraints.balances else []  # fmt: skip
+        if not beyond:
+            return kept
+        costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
+        payable: Flags = np.array([cost is None or cost not in beyond for cost in costs], np.bool_)
+        left = self.network.useful(kept & payable[self.network.market], self.gives, self.takes, constraints.max_hops)
+        if not left.any():
+            first = beyond[0].asset
+            refuse_balance(self.trade, sorted(cost.amount for cost in beyond if cost.asset == first), first)
+        return left
 
     def _charged(self, kept: Flags) -> list[Amount]:
         markets = np.unique(self.network.market[kept & self.network.costly])

@@ -36,7 +36,6 @@ def best_two_way_split(first: Weighted, second: Weighted, tender: Decimal) -> De
     return best
 
 
-@pytest.mark.xfail(strict=True, reason="legs through the other assets of a shared pool cost more than they bring")
 def test_a_route_over_a_pool_of_several_assets_is_no_worse_than_a_split_of_direct_fills() -> None:
     wide = weighted(
         "wide",
@@ -52,7 +51,6 @@ def test_a_route_over_a_pool_of_several_assets_is_no_worse_than_a_split_of_direc
     assert solution.receives.amount >= best_two_way_split(wide, plain, tender)
 
 
-@pytest.mark.xfail(strict=True, reason="exact-in and exact-out use the other assets of shared pools differently")
 def test_what_two_pools_of_three_assets_sold_is_bought_back_for_as_much() -> None:
     cheap = weighted(
         "cheap",
