@@ -15,7 +15,7 @@ from app.domain.solver.realise import Execution
 from app.domain.solver.shortfall import largest
 from app.domain.solver.sides import Fill, Units
 from app.domain.trade import Trade
-from app.domain.values import Amount, Asset
+from app.domain.values import Asset
 
 SHRINKS = 64
 
@@ -237,20 +237,18 @@ class Planner:
                 fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
         return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
 
-    def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> list[Amount]:
-        """Stop using markets whose fixed cost alone is more than its balance; return those costs."""
+    def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> bool:
+        """Stop using markets whose fixed cost alone is more than its balance; say whether there were any."""
         modes = self.bounds.modes.copy()
-        beyond: list[Amount] = []
         for i, side in enumerate(self.pair.sides):
             cost = side.fixed_cost
             if modes[i] == OFF or cost is None or cost.asset == self.trade.takes:
                 continue
             if cost.amount > balances.get(cost.asset, cost.amount):
-                beyond.append(cost)
                 modes[i] = OFF
-        if beyond:
-            self.bounds = replace(self.bounds, modes=modes)
-        return beyond
+        changed = bool((modes != self.bounds.modes).any())
+        self.bounds = replace(self.bounds, modes=modes)
+        return changed
 
     def _leave_out_unvalued(self, modes: Modes) -> Modes:
         kept = modes.copy()

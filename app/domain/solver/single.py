@@ -123,8 +123,6 @@ class _Solving:
         self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
         if self.planner.unvalued and not self.planner.bounds.modes.any():
             refuse_unvalued(trade, self.planner.unvalued[0])
-        if pair.has_fixed_costs and trade.constraints.balances:
-            self._leave_out_unpayable()
         self.grid = self.units.taken if self.exact_out else self.units.given
         round_to = ceil_to if self.exact_out else floor_to
         self.wanted = round_to(min(trade.quantity, MOST), self.grid)
@@ -133,13 +131,6 @@ class _Solving:
         self.binding: list[str] = []
         self.least_rate = 0.0
         self.last_rate = 0.0
-
-    def _leave_out_unpayable(self) -> None:
-        # A market that charges more than there is can be part of no route.
-        beyond = self.planner.leave_out_beyond(self.trade.constraints.balances)
-        if beyond and not self.planner.bounds.modes.any():
-            first = beyond[0].asset
-            self._refuse_balance(sorted(cost.amount for cost in beyond if cost.asset == first), first)
 
     def _price_of(self, asset: Asset, quote: Asset) -> Decimal | None:
         return third_price(self.problem, asset, quote)
@@ -160,7 +151,19 @@ class _Solving:
             planned = self._bound_price(planned)
         return self._state(planned)
 
+    def _leave_out_unpayable(self) -> None:
+        # A market that charges more than there is can be part of no route. Where no route is left, the refusal is to
+        # say what there should be.
+        before, constraints = self.planner.bounds, self.trade.constraints
+        if not self.planner.leave_out_beyond(constraints.balances):
+            return
+        left = self.planner.bounds.modes.any()
+        if not left or not (constraints.allow_partial or self.planner.feasible(self.wanted)):
+            self.planner.bounds = before
+
     def _first(self) -> Plan:
+        if self.pair.has_fixed_costs and self.trade.constraints.balances and self.conceivable:
+            self._leave_out_unpayable()
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is not None:
             return planned
