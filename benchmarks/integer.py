@@ -174,7 +174,7 @@ def _sum_up(name: str, found: Sequence[Outcome]) -> list[Row]:
     near = sum(one.behind_bps <= NEAR_BPS for one in found)
     return [
         Row(f"{name}: instances", len(found), None, ">= 200"),
-        Row(f"{name}: within {NEAR_BPS} bp of the program", near, near / len(found), "all"),
+        Row(f"{name}: within {NEAR_BPS} bp of the program", near, near / len(found), "all", met=near == len(found)),
         Row(f"{name}: farthest behind, bp", max(one.behind_bps for one in found), None, "<= 0.1 bp"),
         Row(f"{name}: refused though feasible", len(found) - len(solved), None, "0"),
         Row(f"{name}: beyond the program's bound", sum(one.beyond for one in found), None, "0"),

@@ -1,6 +1,6 @@
 """Plans for one amount: relax, execute, compare with the best single market, value."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
@@ -236,6 +236,19 @@ class Planner:
             if not self.price_first:
                 fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
         return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
+
+    def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> bool:
+        """Stop using markets whose fixed cost alone is more than its balance; say whether there were any."""
+        modes = self.bounds.modes.copy()
+        for i, side in enumerate(self.pair.sides):
+            cost = side.fixed_cost
+            if modes[i] == OFF or cost is None or cost.asset == self.trade.takes:
+                continue
+            if cost.amount > balances.get(cost.asset, cost.amount):
+                modes[i] = OFF
+        changed = bool((modes != self.bounds.modes).any())
+        self.bounds = replace(self.bounds, modes=modes)
+        return changed
 
     def _leave_out_unvalued(self, modes: Modes) -> Modes:
         kept = modes.copy()

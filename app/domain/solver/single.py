@@ -151,7 +151,19 @@ class _Solving:
             planned = self._bound_price(planned)
         return self._state(planned)
 
+    def _leave_out_unpayable(self) -> None:
+        # A market that charges more than there is can be part of no route. Where no route is left, the refusal is to
+        # say what there should be.
+        before, constraints = self.planner.bounds, self.trade.constraints
+        if not self.planner.leave_out_beyond(constraints.balances):
+            return
+        left = self.planner.bounds.modes.any()
+        if not left or not (constraints.allow_partial or self.planner.feasible(self.wanted)):
+            self.planner.bounds = before
+
     def _first(self) -> Plan:
+        if self.pair.has_fixed_costs and self.trade.constraints.balances and self.conceivable:
+            self._leave_out_unpayable()
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is not None:
             return planned

@@ -40,6 +40,7 @@ MOST_CHOSEN = 128
 LEFTOVER = 1e-12
 TENDERS = 16
 ENOUGH = ONE - Decimal("1e-10")
+SHORT = 2
 FAR_FROM = 1000
 STEEPEST = Decimal(16)
 LARGEST_TENDER = 1e40
@@ -85,11 +86,13 @@ class GraphPlanner:
         self.fits: Callable[[Journey], bool] = lambda _: True
         self.price_first = False
         self.thorough = True
+        self._split: tuple[tuple[float, bool], tuple[float, Flow] | None] | None = None
         self._direct = direct
 
     def restrict(self, kept: Flags) -> None:
         """Use fewer directions from now on."""
         self.kept = kept
+        self._split = None
         self.relaxation = Relaxation(self.network, kept, self.start, self.end, self.trade.constraints.max_hops)
 
     def plan(self, target: Decimal, exact_out: bool) -> GraphPlan | None:
@@ -130,8 +133,9 @@ class GraphPlanner:
         if self._far_from_bound(candidates, relaxed, exact_out):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
-            if (self.network.in_steps & self.kept).any():
-                candidates += self._in_two(target, survey)
+            # Searched for with its lots and its own prices, what a split over two paths leaves over one can absorb.
+            split = self.split_in_two(survey.amount, exact_out)
+            candidates += [] if split is None else self._simulated(split[1], target, survey)
         best = self._best(candidates, prices, exact_out)
         many = self.trade.constraints.max_legs > MOST_CHOSEN
         if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
@@ -144,13 +148,14 @@ class GraphPlanner:
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
 
-    def _in_two(self, target: Decimal, survey: Survey) -> list[Journey]:
-        # Between two paths the share is searched for with their lots, so that one absorbs what the other leaves over.
-        split = best_two(
-            self.network, self.kept, (self.start, self.end), survey.amount, self.trade.constraints,
-            exact_out=survey.exact_out,
-        )  # fmt: skip
-        return [] if split is None else self._simulated(split[1], target, survey)
+    def split_in_two(self, amount: float, exact_out: bool) -> tuple[float, Flow] | None:
+        """Split an amount over the best two paths; return what it becomes, or takes, and the shares."""
+        asked = amount, exact_out
+        if self._split is None or self._split[0] != asked:
+            ends = self.start, self.end
+            found = best_two(self.network, self.kept, ends, amount, self.trade.constraints, exact_out=exact_out)
+            self._split = asked, found
+        return self._split[1]
 
     def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
         sign = self._sign(exact_out)
@@ -175,14 +180,16 @@ class GraphPlanner:
 
     def _paths(self, survey: Survey, costs: Floats) -> list[list[int]]:
         paths = [[int(e) for e in survey.path]] if len(survey.path) else []
-        has_cycles = self.relaxation.has_cycles
-        if has_cycles or self._is_coarse(survey) or costs.any() or bool((self.network.in_steps & self.kept).any()):
+        has_cycles, is_coarse = self.relaxation.has_cycles, self._is_coarse(survey)
+        if has_cycles or is_coarse or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
-            paths += ruled_paths(
-                self.network, self.kept, (self.start, self.end), survey.amount, most, costs,
-                exact_out=survey.exact_out, has_cycles=has_cycles,
-            )  # fmt: skip
+            # Rounding to whole amounts on the way may leave only short paths worth anything.
+            for length in (most, *range(1, min(most, SHORT + 1))) if is_coarse else (most,):
+                paths += ruled_paths(
+                    self.network, self.kept, (self.start, self.end), survey.amount, length, costs,
+                    exact_out=survey.exact_out, has_cycles=has_cycles,
+                )  # fmt: skip
         return paths
 
     def _is_coarse(self, survey: Survey) -> bool:

@@ -10,7 +10,7 @@ from app.domain.solver.exact import down, up
 from app.domain.solver.explain import alternative
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.rules import rules_of
-from app.domain.solver.graph.splits import along, best_two
+from app.domain.solver.graph.splits import along
 
 Keeps = Callable[[Decimal, Decimal, Sequence[int]], bool]
 """Says whether what is sent and received over some directions keeps the trade's bounds on price and funds."""
@@ -28,10 +28,7 @@ def simpler_ways(planner: GraphPlanner, planned: GraphPlan, keeps: Keeps) -> Ite
             if len(used) > 1:
                 yield from _stated(planner, planned, "best_single_market", _best_market(planner, planned), keeps)
             yield alternative(name, planner.trade, amount, worth, planned.value)
-    split = best_two(
-        planner.network, planner.kept, (planner.start, planner.end), float(planned.target), planner.trade.constraints,
-        exact_out=exact_out,
-    )  # fmt: skip
+    split = planner.split_in_two(float(planned.target), exact_out)
     if split is not None:
         yield from _stated(planner, planned, "best_two_way_split", (split[0], list(split[1])), keeps)
 

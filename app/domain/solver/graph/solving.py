@@ -75,9 +75,11 @@ class GraphSolving:
         kept, unpriced = self._priceable(scope.kept)
         if not kept.any():
             refuse_unpriced(trade, unpriced[0])
+        payable = self._payable(kept)
         self.planner = GraphPlanner(trade, network, scope.relaxation, should_stop, self._third_price, direct)
-        if unpriced:
-            self.planner.restrict(kept)
+        if payable is not scope.kept:
+            self.planner.restrict(payable)
+        self._before = kept
         self.planner.fits = self._affordable
         self.grid = self._unit(trade.quantity_asset)
         self.wanted = (ceil_to if self.exact_out else floor_to)(min(trade.quantity, MOST), self.grid)
@@ -98,6 +100,10 @@ class GraphSolving:
                 advice="trade {}",
             )
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
+        if planned is None and not trade.constraints.allow_partial and (self.planner.kept != self._before).any():
+            # The refusal is to say what the balance should be.
+            self.planner.restrict(self._before)
+            planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is None and trade.constraints.allow_partial:
             planned = self._largest(min(self.wanted, self._held()), lambda _: True)
             self.binding.append("liquidity")
@@ -117,6 +123,20 @@ class GraphSolving:
             constraints = self.trade.constraints
             kept = self.network.useful(kept, self.gives, self.takes, constraints.max_hops)
         return kept, unpriced
+
+    def _payable(self, kept: Flags) -> Flags:
+        # A market that charges more than there is can be part of no route.
+        constraints = self.trade.constraints
+        beyond = [
+            cost for cost in self._charged(kept)
+            if cost.asset != self.takes and cost.amount > constraints.balances.get(cost.asset, cost.amount)
+        ] if constraints.balances else []  # fmt: skip
+        if not beyond:
+            return kept
+        costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
+        payable: Flags = np.array([cost is None or cost not in beyond for cost in costs], np.bool_)
+        left = self.network.useful(kept & payable[self.network.market], self.gives, self.takes, constraints.max_hops)
+        return left if left.any() else kept
 
     def _charged(self, kept: Flags) -> list[Amount]:
         markets = np.unique(self.network.market[kept & self.network.costly])
