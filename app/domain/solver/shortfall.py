@@ -16,6 +16,7 @@ from app.domain.trade import Trade
 from app.domain.values import Asset, plain
 
 BISECTIONS = 60
+GIVING_WAY = 16
 WIDENINGS = 24
 NEAREST_SHARE = 2**-20
 MOST_LEGS = 1000
@@ -137,10 +138,11 @@ def _ruled_by(side: BookSide) -> str:
 def largest(feasible: Callable[[Decimal], bool], most: Decimal, grid: Decimal) -> Decimal:
     """Bisect for the largest feasible amount up to `most`, zero when none was found."""
     low, high = ZERO, most
-    probe = most
+    gap = grid
     for _ in range(BISECTIONS):
-        # Halving from above finds a first feasible amount across many magnitudes before it refines.
-        probe = floor_to((low + high) / 2, grid) if low else floor_to(probe / 2, grid)
+        # Ever further below, and then halving, finds a first feasible amount near the most as well as magnitudes away.
+        probe = floor_to((low + high) / 2 if low else most - gap if gap < most / 2 else high / 2, grid)
+        gap *= GIVING_WAY
         if probe <= low:
             break
         if feasible(probe):
