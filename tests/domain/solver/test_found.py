@@ -5,8 +5,9 @@ from decimal import Decimal
 import pytest
 
 from app.domain.errors import Infeasible
+from app.domain.market import Stable
 from app.domain.trade import Trade
-from app.domain.values import Asset, Instrument
+from app.domain.values import Asset, Instrument, MarketId, Venue
 from tests.domain.solver.markets import BTC, PAIR, USD, book, pool, route, trade
 
 EUR, GAS = Asset("EUR"), Asset("GAS")
@@ -74,3 +75,42 @@ def test_the_nearest_quantity_keeps_every_other_bound(wanted: Trade) -> None:
     )
     shallow = book(bids=[("100", "5"), ("50", "5")], asks=[("101", "5"), ("200", "5")], pair=PAIR)
     assert route(smaller, [shallow]).receives.amount > 0
+
+
+@pytest.mark.xfail(strict=True, reason="the bound takes one pool of three assets for several")
+@pytest.mark.parametrize(
+    ("wanted", "reserves", "rates", "amplification"),
+    [
+        (
+            trade("buy", "0.002142306944", USD),
+            ("46471391.96", "6484.300001", "5642.102449"),
+            ("0.1017858684", "503.126554", "735.7995419"),
+            "2000",
+        ),
+        (
+            trade("buy", "262577.3389", USD),
+            ("739433816.3", "23148486.92", "22985658.86"),
+            ("0.001448949407", "0.06331225106", "0.06460673724"),
+            "200",
+        ),
+        (
+            trade("sell", "3788.787062", USD),
+            ("0.8081679695", "27264.18301", "23.32189587"),
+            ("919.3012313", "0.0103572521", "30.11460446"),
+            "10",
+        ),
+    ],
+)
+def test_a_lone_pool_of_three_stable_assets_is_proven(
+    wanted: Trade, reserves: tuple[str, ...], rates: tuple[str, ...], amplification: str
+) -> None:
+    assets = (BTC, USD, GAS)
+    lone = Stable(
+        market_id=MarketId("stable"),
+        venue=Venue("curve"),
+        fee_bps=Decimal(30),
+        reserves=dict(zip(assets, map(Decimal, reserves), strict=True)),
+        amplification=Decimal(amplification),
+        rates=dict(zip(assets, map(Decimal, rates), strict=True)),
+    )
+    assert route(wanted, [lone]).certificate.gap_bps <= 0.01
