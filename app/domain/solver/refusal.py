@@ -56,19 +56,30 @@ class Refusal(Exception):
         self.advice = advice
         self.otherwise = otherwise
 
-    def stated(self, obstacle: Callable[[Trade], str | None]) -> Infeasible:
+    def stated(self, obstacle: Callable[[Trade], str | None], fitting: Callable[[Trade], Decimal | None]) -> Infeasible:
         """Turn it into the error callers know; `obstacle` says what a trade's own refusal turns on, if any.
 
-        An offer holds when it leads to a route, or to a refusal over another bound that was broken all along.
+        An offer holds when it leads to a route, or to a refusal over another bound that was broken all along. Of a
+        quantity, `fitting` tells how much of it the other bounds leave.
         """
         unhelpful = _TIED.get(self.turns, frozenset((self.turns,)))
         for offer in islice(self.offers, OFFERS_TRIED):
             left = obstacle(offer.trade)
             if left is None or left not in unhelpful:
-                detail = f"{self.reason}; {self.advice.format(offer.nearest)}"
-                return Infeasible(detail, constraint=self.constraint, nearest=offer.nearest)
+                kept = offer if left is None or self.turns != "quantity" else self._kept(offer, obstacle, fitting)
+                detail = f"{self.reason}; {self.advice.format(kept.nearest)}"
+                return Infeasible(detail, constraint=self.constraint, nearest=kept.nearest)
         detail = f"{self.reason}; {self.otherwise}" if self.otherwise else self.reason
         return Infeasible(detail, constraint=self.constraint)
+
+    def _kept(
+        self, offer: Offer, obstacle: Callable[[Trade], str | None], fitting: Callable[[Trade], Decimal | None]
+    ) -> Offer:
+        quantity = fitting(offer.trade)
+        if quantity is None or quantity <= 0:
+            return offer
+        less = replace(offer.trade, quantity=quantity)
+        return Offer(plain(quantity), less) if obstacle(less) is None else offer
 
 
 def quantities(trade: Trade, amounts: Iterable[Decimal]) -> Iterable[Offer]:

@@ -42,11 +42,19 @@ def solve(problem: Problem, should_stop: Callable[[], bool] = never) -> Solution
             return refusal.turns
         return None
 
+    def fitting(other: Trade) -> Decimal | None:
+        partial = replace(other, constraints=replace(other.constraints, allow_partial=True))
+        try:
+            solution = _routed(replace(problem, trade=partial), should_stop, briefly=True)
+        except Refusal:
+            return None
+        return (solution.receives if other.is_exact_out else solution.sends).amount
+
     with localcontext(EXACT):
         try:
             return _routed(problem, should_stop)
         except Refusal as refusal:
-            raise refusal.stated(obstacle) from None
+            raise refusal.stated(obstacle, fitting) from None
 
 
 def _routed(problem: Problem, should_stop: Callable[[], bool], *, briefly: bool = False) -> Solution:
@@ -353,7 +361,7 @@ class _Solving:
         fixed = self.planner.fixed_cost(execution, planned.prices)
         lost = sends - arrival * receives if pair.buys else arrival * sends - receives
         complete = self.conceivable and planned.target == self.wanted
-        residual = self.wanted - sends if complete and not self.exact_out else ZERO
+        residual = trade.quantity - sends if complete and not self.exact_out else ZERO
         limited = self.least_rate if not complete else 0.0
         self.last_rate = planned.relaxed.rate if complete and planned.relaxed.remaining <= 0.0 else 0.0
         tender = planned.target if not (self.exact_out and complete) else self.wanted

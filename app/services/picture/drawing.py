@@ -15,8 +15,7 @@ _TOLD_LEGS = 20
 
 # Attributes and classes only, no variables: what shows SVG outside of browsers knows no more.
 _STYLE = """
-text{font-family:system-ui,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;fill:#1b2530;paint-order:stroke;stroke:#fff;
-stroke-width:3px;stroke-linejoin:round}
+text{font-family:system-ui,'Segoe UI',Roboto,Helvetica,Arial,sans-serif;fill:#1b2530}
 .title{font-size:19px;font-weight:600}.name{font-size:12.5px;font-weight:600}.small{font-size:11px}
 .line{font-size:12.5px}.head{font-size:13.5px;font-weight:600}.end{text-anchor:end}.middle{text-anchor:middle}
 .back{fill:#fff}.bar{fill:#3a4754}.saving,.firm{fill:#3b7fc4}.outline{stroke:#3b7fc4;stroke-width:.6}
@@ -24,8 +23,10 @@ stroke-width:3px;stroke-linejoin:round}
 .ribbon{fill:none;stroke-opacity:.42}.ribbon:hover{stroke-opacity:.65}.bundle{stroke:#8a949e}
 .c0{stroke:#3b7fc4}.c1{stroke:#dd8a2e}.c2{stroke:#3f9e6e}.c3{stroke:#b4558c}.c4{stroke:#7f69c4}.c5{stroke:#b39b20}
 .c6{stroke:#3fa3aa}.c7{stroke:#c95650}
-@media (prefers-color-scheme:dark){text{fill:#e6ebf0;stroke:#10161d}.back{fill:#10161d}.bar{fill:#b4c0cc}
+@media (prefers-color-scheme:dark){text{fill:#e6ebf0}.back{fill:#10161d}.bar{fill:#b4c0cc}
 .axis{stroke:#6b7885}.ribbon{stroke-opacity:.55}.ribbon:hover{stroke-opacity:.8}}
+@supports (paint-order:stroke){text{paint-order:stroke;stroke:#fff;stroke-width:3px;stroke-linejoin:round}
+@media (prefers-color-scheme:dark){text{stroke:#10161d}}}
 """
 
 

@@ -15,7 +15,6 @@ BTC_EUR, EUR_USD, EUR_GAS = Instrument(BTC, EUR), Instrument(EUR, USD), Instrume
 OVER_EUR = [pool("a", "100", "1000", pair=BTC_EUR), pool("b", "1000", "10000", pair=EUR_USD)]
 
 
-@pytest.mark.xfail(strict=True, reason="the best rates go round in circles that no path does")
 @pytest.mark.parametrize("off", ["1.05", "2"])
 def test_pools_that_no_path_leads_over_do_not_move_the_arrival_price(off: str) -> None:
     aside = [
@@ -27,7 +26,6 @@ def test_pools_that_no_path_leads_over_do_not_move_the_arrival_price(off: str) -
     assert float(route(trade("sell", "0.1"), OVER_EUR + aside).arrival_price) == pytest.approx(100, rel=1e-12)
 
 
-@pytest.mark.xfail(strict=True, reason="what the asset's decimals cut off is not counted")
 @pytest.mark.parametrize("over_eur", [False, True])
 def test_what_the_decimals_keep_from_being_sent_is_a_residual(over_eur: bool) -> None:
     markets = OVER_EUR if over_eur else [pool()]
@@ -35,7 +33,6 @@ def test_what_the_decimals_keep_from_being_sent_is_a_residual(over_eur: bool) ->
     assert solution.sends.amount + solution.residuals.get(BTC, Decimal(0)) == Decimal("1.555")
 
 
-@pytest.mark.xfail(strict=True, reason="what the asset's decimals cut off is not counted")
 def test_what_lots_and_decimals_keep_from_being_sent_is_one_residual() -> None:
     ruled = book(bids=[("100", "50")], asks=[("101", "50")], lot="0.1")
     solution = route(trade("sell", "1.555"), [ruled], {BTC: 2})
@@ -50,7 +47,6 @@ def refusal(wanted: Trade) -> Infeasible:
     return refused.value
 
 
-@pytest.mark.xfail(strict=True, reason="the largest quantity is named without a look at price and balance")
 @pytest.mark.parametrize(
     "wanted",
     [

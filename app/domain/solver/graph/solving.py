@@ -361,8 +361,8 @@ class GraphSolving:
         lost = sends - arrival * receives if self.buys else arrival * sends - receives
         complete = self.conceivable and planned.target == self.wanted
         residuals = {self.network.assets[k]: amount for k, amount in sorted(journey.residuals.items())}
-        if complete and not self.exact_out and self.wanted > sends:
-            residuals[self.gives] = self.wanted - sends
+        if complete and not self.exact_out and trade.quantity > sends:
+            residuals[self.gives] = trade.quantity - sends
         certificate = certify(self.planner, planned, 0.0 if complete else self.least_rate)
         names = [*self.binding, *planned.shortened]
         names += excluded_names(self.network, trade, self.problem.as_of, self.allowed, planned)

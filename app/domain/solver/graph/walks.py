@@ -104,25 +104,6 @@ def relax(source: Ints, sink: Ints, kept: Flags, log_rate: Floats, rounds: int, 
     return False
 
 
-@compiled("float64[::1](int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64)")
-def best_rates(source: Ints, sink: Ints, ways: Ints, log_rate: Floats, start: int, assets: int, most: int) -> Floats:
-    """Find the log of what one unit becomes at each asset over at most so many of the edges in `ways`."""
-    best = np.full(assets, -np.inf)
-    best[start] = 0.0
-    for _ in range(most):
-        # One edge a round: rounds in place could walk further than they may.
-        before = best.copy()
-        changed = False
-        for e in ways:
-            reach = before[source[e]] + log_rate[e]
-            if reach > best[sink[e]]:
-                best[sink[e]] = reach
-                changed = True
-        if not changed:
-            break
-    return best
-
-
 @compiled("boolean(int64[::1], int64[::1], int64, int64, int64[:, ::1], int64, int64[::1], int64)")
 def revisits(source: Ints, sink: Ints, here: int, there: int, came: Ints, hop: int, market: Ints, e: int) -> bool:
     """Say whether the way that led `here` already visited `there` or used the market of an edge."""
@@ -134,6 +115,45 @@ def revisits(source: Ints, sink: Ints, here: int, there: int, came: Ints, hop: i
             return True
         at = sink[used] if backwards else source[used]
     return bool(at == there)
+
+
+@compiled("boolean(int64[::1], int64, int64, int64[:, ::1], int64)")
+def visited(source: Ints, here: int, there: int, came: Ints, hop: int) -> bool:
+    """Say whether the way that led `here` in so many hops already visited `there`."""
+    at = here
+    for back in range(hop, 0, -1):
+        if at == there:
+            return True
+        at = source[came[back, at]]
+    return bool(at == there)
+
+
+@compiled("float64[::1](int64[::1], int64[::1], int64[::1], float64[::1], int64, int64, int64)")
+def best_rates(source: Ints, sink: Ints, ways: Ints, log_rate: Floats, start: int, assets: int, most: int) -> Floats:
+    """Find the log of what one unit becomes at each asset over paths of at most so many of the edges in `ways`.
+
+    No path visits an asset twice: the rates of any two markets differ, and walks in circles would make a gain of that.
+    """
+    best = np.full(assets, -np.inf)
+    best[start] = 0.0
+    before = best.copy()
+    came = np.full((most + 1, assets), -1, np.int64)
+    for hop in range(most):
+        # One edge a round: rounds in place could walk further than they may.
+        after = np.full(assets, -np.inf)
+        changed = False
+        for e in ways:
+            reach = before[source[e]] + log_rate[e]
+            better = reach > max(best[sink[e]], after[sink[e]])
+            if better and not visited(source, source[e], sink[e], came, hop):
+                after[sink[e]] = reach
+                came[hop + 1, sink[e]] = e
+                changed = True
+        if not changed:
+            break
+        best = np.maximum(best, after)
+        before = after
+    return best
 
 
 @compiled(
