@@ -22,9 +22,10 @@ from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
+from app.domain.solver.graph.rules import rules_of
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, backward, forward
-from app.domain.solver.graph.splits import best_two
+from app.domain.solver.graph.splits import along, best_two
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
@@ -106,10 +107,7 @@ class GraphPlanner:
         prices = marginal_prices(self.network, self.trade, relaxed, survey, self._third_price)
         costs = self.costs(prices, exact_out)
         paths = self._paths(survey, costs)
-        singles = [
-            each for path in paths if (each := self._simulate(dict.fromkeys(path, 1.0), target, exact_out)) is not None
-        ]
-        single = self._best(singles, prices, exact_out)
+        single = self._best(self._alone(paths, target, survey), prices, exact_out)
         candidates = [] if single is None else [single]
         shortened: tuple[str, ...] = ()
         flow = self._acyclic(relaxed, exact_out)
@@ -190,7 +188,27 @@ class GraphPlanner:
                     self.network, self.kept, (self.start, self.end), survey.amount, length, costs,
                     exact_out=survey.exact_out, has_cycles=has_cycles,
                 )  # fmt: skip
-        return paths
+        return [path for k, path in enumerate(paths) if path not in paths[:k]]
+
+    def _alone(self, paths: list[list[int]], target: Decimal, survey: Survey) -> list[Journey]:
+        def simulated(chosen: list[list[int]]) -> list[Journey]:
+            tried = (self._simulate(dict.fromkeys(path, 1.0), target, survey.exact_out) for path in chosen)
+            return [each for each in tried if each is not None]
+
+        if len(paths) < 2 or self.network.is_costly or self._is_coarse(survey):
+            return simulated(paths)
+        rules, network, exact_out = rules_of(self.network), self.network, survey.exact_out
+        values = [
+            along(
+                network.segments, network.first, rules.lot, rules.least, rules.base_is_taken, np.array(path),
+                survey.amount, exact_out,
+            )
+            for path in paths
+        ]  # fmt: skip
+        best = min(values) if exact_out else max(values)
+        # What floats already tell to be worse need not be simulated.
+        close = [path for path, value in zip(paths, values, strict=True) if abs(value - best) <= FAR_APART * best]
+        return simulated(close) or simulated(paths)
 
     def _is_coarse(self, survey: Survey) -> bool:
         # Rounded to few digits on every leg, a path may be worth less than another that is shorter.

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from app.domain.solver.compiled import compiled
 from app.domain.solver.graph.curves import amount_in, amount_out
 from app.domain.solver.kernels import Floats, Ints
-from app.domain.solver.kinds.base import RATE
+from app.domain.solver.kinds.base import DEPTH_OUT, POWER, POWERED, RATE, SHAPE
 
 Flags = npt.NDArray[np.bool_]
 
@@ -187,6 +187,12 @@ def best_path(
     came = np.full((most + 1, assets), -1, np.int64)
     best = np.full(assets, nothing)
     fresh = np.zeros(assets, np.bool_)
+    # By Bernoulli's inequality a curve of a power up to one gives at most `z / (1 + z * spread)`, `z` at its best rate.
+    spreads = np.zeros(source.shape[0])
+    for e in range(source.shape[0]):
+        i = first[e]
+        if first[e + 1] == i + 1 and segments[i, SHAPE] == POWERED and segments[i, POWER] <= 1.0:
+            spreads[e] = (1.0 - 1e-12) / segments[i, DEPTH_OUT]
     reached[0, begin] = amount
     best[begin] = amount
     fresh[begin] = True
@@ -199,15 +205,15 @@ def best_path(
                 continue
             there = source[e] if exact_out else sink[e]
             held = reached[hop, here]
-            # At its best rate the edge gets so far; most need no closer look.
-            rate = segments[first[e], RATE]
+            # At its best rate the edge gets so far, and less from a pool that is small; most need no closer look.
+            rate, spread = segments[first[e], RATE], spreads[e]
             if exact_out:
-                if held >= rate * min(reached[hop + 1, there], best[there]):
+                if held >= rate * min(reached[hop + 1, there], best[there]) * (1.0 - held * spread):
                     continue
                 value = amount_in(segments, first[e], first[e + 1], held)
                 better = value < min(reached[hop + 1, there], best[there])
             else:
-                if held * rate <= max(reached[hop + 1, there], best[there]):
+                if held * rate <= max(reached[hop + 1, there], best[there]) * (1.0 + held * rate * spread):
                     continue
                 value = amount_out(segments, first[e], first[e + 1], held)
                 better = value > max(reached[hop + 1, there], best[there])
