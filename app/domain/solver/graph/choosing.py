@@ -149,7 +149,7 @@ class Choosing:
         flow = {} if relaxed is None else self._acyclic(relaxed)
         if relaxed is None or not flow or not relaxed.converged:
             return
-        if self.relaxation.has_cycles:
+        if self.relaxation.has_cycles and self._circles(relaxed, flow):
             # What the cycles bring is not to be had: count only what remains without them.
             only[:] = False
             only[list(flow)] = True
@@ -163,6 +163,13 @@ class Choosing:
         return without_cycles(
             self.network, relaxed.flow, relaxed.price, self.start, self.end, exact_out=self.survey.exact_out, dust=DUST
         )
+
+    def _circles(self, relaxed: Relaxed, flow: Flow) -> bool:
+        # Every circle taken out took a direction with it.
+        network, exact_out = self.network, self.survey.exact_out
+        values = relaxed.flow * relaxed.price[network.sink if exact_out else network.source]
+        ends = network.sink == self.end if exact_out else network.source == self.start
+        return int((values > DUST * float(values[ends].sum())).sum()) > len(flow)
 
     def _without_dust(self, flow: Flow) -> Flow:
         least = DUST * max(flow.values(), default=0.0)
