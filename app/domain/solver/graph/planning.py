@@ -22,10 +22,9 @@ from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
-from app.domain.solver.graph.rules import rules_of
 from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.graph.simulate import Journey, Step, backward, forward
-from app.domain.solver.graph.splits import along, best_two
+from app.domain.solver.graph.splits import best_two, near_best
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
 from app.domain.solver.sides import Fill
@@ -197,17 +196,7 @@ class GraphPlanner:
 
         if len(paths) < 2 or self.network.is_costly or self._is_coarse(survey):
             return simulated(paths)
-        rules, network, exact_out = rules_of(self.network), self.network, survey.exact_out
-        values = [
-            along(
-                network.segments, network.first, rules.lot, rules.least, rules.base_is_taken, np.array(path),
-                survey.amount, exact_out,
-            )
-            for path in paths
-        ]  # fmt: skip
-        best = min(values) if exact_out else max(values)
-        # What floats already tell to be worse need not be simulated.
-        close = [path for path, value in zip(paths, values, strict=True) if abs(value - best) <= FAR_APART * best]
+        close = near_best(self.network, paths, survey.amount, FAR_APART, exact_out=survey.exact_out)
         return simulated(close) or simulated(paths)
 
     def _is_coarse(self, survey: Survey) -> bool:

@@ -39,6 +39,22 @@ def along(
     return held
 
 
+def near_best(
+    network: Network, paths: list[list[int]], amount: float, within: float, *, exact_out: bool
+) -> list[list[int]]:
+    """List the paths that floats cannot tell to be worse than the best by more than a share."""
+    rules = rules_of(network)
+    values = [
+        along(
+            network.segments, network.first, rules.lot, rules.least, rules.base_is_taken, np.array(path), amount,
+            exact_out,
+        )
+        for path in paths
+    ]  # fmt: skip
+    best = min(values) if exact_out else max(values)
+    return [path for path, value in zip(paths, values, strict=True) if abs(value - best) <= within * best]
+
+
 @compiled(
     "float64(float64[:, ::1], int64[::1], float64[::1], float64[::1], boolean[::1], int64[::1], int64[::1], float64, "
     "boolean, float64)"
