@@ -345,7 +345,7 @@ class GraphSolving:
                     Amount(takes, fill.receives),
                     price,
                     fill.limit_price,
-                    Amount(exchange.fee_asset(gives, takes), fill.fee),
+                    Amount(network.fee_assets[e], fill.fee),
                 )
             )
         return tuple(legs)

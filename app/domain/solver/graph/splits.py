@@ -122,7 +122,9 @@ def best_two(
     one = _half(network, kept, ends, amount, constraints, exact_out=exact_out)
     if not len(one) or len(one) >= constraints.max_legs:
         return None
-    apart = kept & ~np.isin(network.market, network.market[one])
+    free = np.ones(len(network.exchanges), np.bool_)
+    free[network.market[one]] = False
+    apart = kept & free[network.market]
     other = _half(network, apart, ends, amount, constraints, exact_out=exact_out)
     if not len(other) or len(one) + len(other) > constraints.max_legs:
         return None

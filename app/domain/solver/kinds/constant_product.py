@@ -38,10 +38,11 @@ class ConstantProductExchange(PoolExchange):
         """Arrange both directions."""
         super().__init__(market)
         self.market = market
+        self._start = ConstantProductState(market)
 
     def state(self) -> ConstantProductState:
         """Return the pool's state before any leg."""
-        return ConstantProductState(self.market)
+        return self._start.copy()
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the direction's one segment."""

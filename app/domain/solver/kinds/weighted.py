@@ -100,10 +100,11 @@ class WeightedExchange(PoolExchange):
         """Arrange every direction."""
         super().__init__(market)
         self.market = market
+        self._start = WeightedState(market)
 
     def state(self) -> WeightedState:
         """Return the pool's state before any leg."""
-        return WeightedState(self.market)
+        return self._start.copy()
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the direction's one segment."""
