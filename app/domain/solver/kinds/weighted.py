@@ -27,10 +27,12 @@ _REFINEMENTS = 3
 
 
 @lru_cache(maxsize=1024)
-def _fraction(numerator: Decimal, denominator: Decimal) -> tuple[Decimal, Decimal] | None:
+def _fraction(numerator: Decimal, denominator: Decimal) -> tuple[Decimal, int, Decimal] | None:
     exact = Fraction(numerator) / Fraction(denominator)
-    small = max(exact.numerator, exact.denominator) <= _LARGEST_ROOT
-    return (Decimal(exact.numerator), Decimal(exact.denominator)) if small else None
+    if max(exact.numerator, exact.denominator) > _LARGEST_ROOT:
+        return None
+    halvings = (exact.denominator & -exact.denominator).bit_length() - 1
+    return Decimal(exact.numerator), halvings, Decimal(exact.denominator >> halvings)
 
 
 def raised(base: Decimal, numerator: Decimal, denominator: Decimal) -> Decimal:
@@ -38,8 +40,10 @@ def raised(base: Decimal, numerator: Decimal, denominator: Decimal) -> Decimal:
     parts = _fraction(numerator, denominator)
     if parts is None:
         return _POWERS.power(base, numerator / denominator)
-    times, root = parts
-    power = _POWERS.power(base, times)
+    times, halvings, root = parts
+    power = _POWERS.plus(base) if times == ONE else _POWERS.power(base, times)
+    for _ in range(halvings):
+        power = _POWERS.sqrt(power)
     if root == ONE:
         return power
     guess = float(power) ** (1.0 / float(root))
