@@ -194,7 +194,9 @@ class GraphPlanner:
             tried = (self._simulate(dict.fromkeys(path, 1.0), target, survey.exact_out) for path in chosen)
             return [each for each in tried if each is not None]
 
-        if len(paths) < 2 or self.network.is_costly or self._is_coarse(survey):
+        in_steps = any(self.network.in_steps[path].any() for path in paths)
+        if len(paths) < 2 or in_steps or self.network.is_costly or self._is_coarse(survey):
+            # What is left over, charged or rounded off may make the lesser path the one that fits.
             return simulated(paths)
         close = near_best(self.network, paths, survey.amount, FAR_APART, exact_out=survey.exact_out)
         return simulated(close) or simulated(paths)
