@@ -8,7 +8,7 @@ from time import perf_counter
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import Bounds, LinearConstraint, linprog, milp  # type: ignore[import-untyped]
+from scipy.optimize import Bounds, LinearConstraint, linprog, milp
 
 from app.domain.market import Market, OrderBook, Rfq
 from app.domain.trade import Trade

@@ -10,8 +10,8 @@ from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import numpy as np
-from scipy import sparse  # type: ignore[import-untyped]
-from scipy.optimize import minimize  # type: ignore[import-untyped]
+from scipy import sparse
+from scipy.optimize import minimize
 
 from app.domain.market import ConstantProduct, Weighted
 from app.domain.solver.compiled import compiled

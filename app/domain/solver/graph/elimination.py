@@ -5,8 +5,10 @@ positive and are stated without their sign, as conductances between nodes.
 """
 
 import math
+from importlib import import_module
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from app.domain.solver.compiled import compiled
 from app.domain.solver.kernels import Floats, Ints
@@ -16,6 +18,11 @@ SPARSE_DEGREE = 10
 BLOCKED_SIZE = 48
 """Blocks above this size are worth the call to LAPACK."""
 STIFFENING = 1e-14
+
+# Solves run side by side already: the threads of one factorisation would wait for the others' cores. Only a library
+# that is loaded can be told, and this is the one whose LAPACK compiled code calls.
+import_module("scipy.linalg.cython_lapack")
+threadpool_limits(limits=1, user_api="blas")
 
 FACTOR = "Tuple((boolean, int64[::1], int64[::1], int64[::1], float64[::1], float64[::1], float64[:, ::1]))"
 
