@@ -21,7 +21,7 @@ from benchmarks.report import Row
 VENUES = 5
 SOLVE_US = 100.0
 KERNEL_US = 10.0
-KERNELS = ("quote", "value_subsets", "fit_lots", "fill")
+KERNELS = ("quote", "best_subset", "fit_lots", "fill")
 """What decides how much goes where, compiled; all that a solve calls of it is called from `optimise`."""
 
 Call = tuple[str, Callable[..., Any], tuple[Any, ...]]
