@@ -91,6 +91,7 @@ class Pair:
         self.has_lots = any(side.lot is not None for side in sides)
         self.has_minimums = any(side.min_base > 0 for side in sides)
         self.has_fixed_costs = any(side.fixed_cost is not None for side in sides)
+        self.has_third_costs = any(side.fixed_cost is not None and side.fixed_cost.asset not in both for side in sides)
         self.plain = not (self.has_lots or self.has_minimums or self.has_fixed_costs)
         self._arrival = _middle(self.quoting, instrument)
 

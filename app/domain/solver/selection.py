@@ -174,7 +174,7 @@ def best_subset(
     found = -1
     fitted = 0
     while True:
-        subset = np.argmax(worth)
+        subset = int(np.argmax(worth))
         # Whole lots can only lower a subset's value.
         enough = best + CLOSE_ENOUGH * abs(best) if best > -np.inf else best
         if not worth[subset] > enough:
@@ -188,7 +188,7 @@ def best_subset(
                 best = worth[subset]
                 worth[subset] = -np.inf
                 out[:] = trial
-                return best, int(subset), ended_in, True
+                return best, subset, ended_in, True
             worth[subset] = appraise(params, fixed, remaining, target, exact_out, max_legs, slack, trial)
             valued[subset] = True
             if remaining <= 0.0 and rate > 0.0:

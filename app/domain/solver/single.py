@@ -373,7 +373,7 @@ class _Solving:
             Amount(takes, receives),
             ratio(sends, receives) if pair.buys else ratio(receives, sends),
             arrival,
-            float(self._slippage(sends, receives)) if arrival else 0.0,
+            float(ratio(lost * BASIS_POINTS, arrival * (receives if pair.buys else sends))) if arrival else 0.0,
             {gives: residual} if residual else {},
             Costs(fees, lost - fees, fixed, quote),
             (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, tuple(legs)),),
