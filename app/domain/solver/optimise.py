@@ -9,7 +9,6 @@ import numpy as np
 
 from app.domain.solver.kernels import (
     IN,
-    MIN_IN,
     OFF,
     OUT,
     RESULTS,
@@ -184,23 +183,21 @@ def _search_subsets(
 
 
 def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds, *, crowded: bool) -> Ints:
+    modes, fixed, minimums = bounds.modes.tolist(), bounds.fixed.tolist(), pair.minimums
     chosen = [
-        i
-        for i, side in enumerate(pair.sides)
-        if bounds.modes[i] != OFF and (crowded or side.min_base > 0 or bounds.fixed[i] != 0.0)
+        i for i in range(len(pair.sides)) if modes[i] != OFF and (crowded or minimums[i] > 0.0 or fixed[i] != 0.0)
     ]
     chosen.sort(key=lambda i: (-(relaxed.rows[i][SURPLUS]), i))
     return np.array(chosen, np.int64)
 
 
 def _choice_matters(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> bool:
-    if bool(bounds.fixed.any()):
+    if pair.has_fixed_costs and any(bounds.fixed.tolist()):
         return True
-    minimums = pair.params[:, MIN_IN].tolist()
     if pair.has_lots and pair.has_minimums:
         # What lots leave over may go to a market that was not used before.
         return True
-    return any(0.0 < row[IN] < minimum for row, minimum in zip(relaxed.rows, minimums, strict=True))
+    return any(0.0 < row[IN] < minimum for row, minimum in zip(relaxed.rows, pair.minimums, strict=True))
 
 
 def _search(

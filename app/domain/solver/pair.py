@@ -86,6 +86,7 @@ class Pair:
                 row[DEPTH_IN] = float(side.depth_in)
                 row[DEPTH_OUT] = float(side.depth_out)
                 row[KEPT] = float(side.multiple)
+        self.minimums: list[float] = self.params[:, MIN_IN].tolist()
         self.free: Modes = np.full(count, FREE, np.int8)
         self.unstarted = np.zeros(count)
         self.has_lots = any(side.lot is not None for side in sides)
