@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from app.domain.solution import Certificate
-from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, short_down, short_up
+from app.domain.solver.exact import BASIS_POINTS, ZERO, ratio, short_down, short_up
 from app.domain.solver.kernels import EPSILON
 from app.domain.solver.optimise import Relaxed
 from app.domain.solver.pair import Pair
@@ -33,7 +33,7 @@ def certify(
             leverage = least_rate / (least_rate - rate)
             reach = min(reach, most * leverage * (1.0 + 16.0 * EPSILON * (leverage + 1.0)))
         bound = short_up(Decimal(reach))
-    gap_bps = float(abs(bound / value - ONE) * BASIS_POINTS) if value else (NO_GAP_BPS if bound else 0.0)
+    gap_bps = float(abs(ratio(bound - value, value)) * BASIS_POINTS) if value else (NO_GAP_BPS if bound else 0.0)
     relaxed_names = []
     if relaxed.legs > max_legs:
         relaxed_names.append("max_legs")

@@ -1,7 +1,6 @@
 """Whole lots: branch market by market around what water-filling wants, as far as its bound allows better."""
 
 import numpy as np
-import numpy.typing as npt
 
 from app.domain.solver.compiled import compiled
 from app.domain.solver.kernels import (
@@ -12,14 +11,15 @@ from app.domain.solver.kernels import (
     MIN_BASE,
     OFF,
     OUT,
+    Flags,
     Floats,
     Ints,
     Modes,
     fill,
     in_for_out,
     out_for_in,
-    score,
 )
+from app.domain.solver.scoring import score
 
 _STATE = "float64[:, ::1], int64[::1], float64[:, ::1]"
 _SEARCH = (
@@ -35,8 +35,6 @@ NODES = 600
 NEAR_ENOUGH = 8e-6
 NODES_ONCE_NEAR = 24
 """How many are tried once the best is this near to the bound."""
-
-Flags = npt.NDArray[np.bool_]
 
 
 @compiled("float64(" + _STATE + ", int64, float64)")
@@ -127,46 +125,52 @@ def top_up(
 ) -> None:
     """Add lots: the best that the rest pays for, or the cheapest way to cover what is missing."""
     count = params.shape[0]
+    rest = target
+    held = np.zeros(count)
+    got = np.zeros(count)
+    one = np.full(count, np.nan)
+    rate = np.zeros(count)
+    changed = -1
     for _ in range(4 * count + 4):
-        rest = target
         for i in range(count):
-            if params[i, LOT] > 0.0 and lots[i] > 0.0:
-                amount = in_for_lots(levels, offsets, params, i, lots[i])
-                rest -= out_for_in(levels, offsets, params, i, amount) if exact_out else amount
+            if params[i, LOT] == 0.0 or not (changed < 0 or i == changed):
+                continue
+            before = got[i] if exact_out else held[i]
+            held[i] = in_for_lots(levels, offsets, params, i, lots[i])
+            got[i] = out_for_in(levels, offsets, params, i, held[i])
+            rest -= (got[i] if exact_out else held[i]) - before
+            if modes[i] != OFF:
+                one[i] = in_for_lots(levels, offsets, params, i, lots[i] + 1.0)
+                gained = out_for_in(levels, offsets, params, i, one[i]) - got[i]
+                rate[i] = gained / (one[i] - held[i]) if one[i] > held[i] else 0.0
         if rest <= 1e-12 * target:
             return
         best = -1
         best_rate = 0.0
         best_lots = 0.0
         for i in range(count):
-            if params[i, LOT] == 0.0 or modes[i] == OFF:
+            if np.isnan(one[i]) or (not exact_out and one[i] > (held[i] + rest) * (1.0 + 1e-13)):
                 continue
-            held = in_for_lots(levels, offsets, params, i, lots[i])
-            if exact_out:
-                got = out_for_in(levels, offsets, params, i, held)
-                more = lots_for_out(levels, offsets, params, i, got + rest) - lots[i]
-            else:
-                more = lots_for_in(levels, offsets, params, i, (held + rest) * (1.0 + 1e-13)) - lots[i]
-            if exact_out and even and more > 1.0 and tradable(params, i, lots[i] + 1.0):
-                more = 1.0
-            if not more >= 1.0 or not tradable(params, i, lots[i] + more):
+            if (even or not exact_out) and rate[i] <= best_rate:
                 continue
-            cost = in_for_lots(levels, offsets, params, i, lots[i] + more) - held
-            if np.isnan(cost) or cost <= 0.0:
-                continue
+            more = 1.0
+            if not even or not tradable(params, i, lots[i] + 1.0):
+                if exact_out:
+                    more = lots_for_out(levels, offsets, params, i, got[i] + rest) - lots[i]
+                else:
+                    more = lots_for_in(levels, offsets, params, i, (held[i] + rest) * (1.0 + 1e-13)) - lots[i]
+                if not more >= 1.0 or not tradable(params, i, lots[i] + more):
+                    continue
+            paid = rate[i]
             if exact_out and not even:
-                rate = 1.0 / cost
-            else:
-                one = in_for_lots(levels, offsets, params, i, lots[i] + 1.0)
-                rate = (out_for_in(levels, offsets, params, i, one) - out_for_in(levels, offsets, params, i, held)) / (
-                    one - held
-                )
-                more = 1.0 if tradable(params, i, lots[i] + 1.0) else more
-            if rate > best_rate:
-                best, best_rate, best_lots = i, rate, more
+                cost = in_for_lots(levels, offsets, params, i, lots[i] + more) - held[i]
+                paid = 1.0 / cost if cost > 0.0 else 0.0
+            if paid > best_rate:
+                best, best_rate, best_lots = i, paid, more
         if best < 0:
             return
         lots[best] += best_lots
+        changed = best
 
 
 @compiled("void(" + _STATE + ", int8[::1], float64[::1], int64, float64)")
@@ -310,6 +314,21 @@ def fit_lots(
         bound -= broken_grain(out, column, grain, exact_out)
     if held == 0 or not bound > enough:
         return bound if bound > enough else -np.inf
+    for place in range(held):
+        i = order[place]
+        trial[i] = max(lots_for_in(levels, offsets, params, i, out[i, IN]), 1.0 if chosen[i] else 0.0)
+    top_up(levels, offsets, params, modes, trial, target, exact_out, False)
+    value = value_lots(levels, offsets, params, modes, starts, fixed, trial, target, exact_out, max_legs, out)
+    if value > enough:
+        found = True
+        best = value
+        lots[:] = trial
+        if bound <= best + CLOSE_ENOUGH * abs(best):
+            return best
+        enough = best + CLOSE_ENOUGH * abs(best)
+    modes[:] = free
+    starts[:] = begin
+    score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
     near = bound - NEAR_ENOUGH * abs(bound)
     for node in range(NODES):
         if node >= NODES_ONCE_NEAR and found and best >= near:

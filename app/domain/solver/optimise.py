@@ -9,7 +9,6 @@ import numpy as np
 
 from app.domain.solver.kernels import (
     IN,
-    MIN_IN,
     OFF,
     OUT,
     RESULTS,
@@ -20,15 +19,17 @@ from app.domain.solver.kernels import (
     fill,
     quote,
 )
-from app.domain.solver.lots import CLOSE_ENOUGH, Flags, fit_lots
+from app.domain.solver.lots import fit_lots
 from app.domain.solver.pair import Pair
 from app.domain.solver.realise import DUST, Execution, Rows, realise
-from app.domain.solver.selection import improve, narrow, switch_all, value_subsets
+from app.domain.solver.selection import best_subset, improve, narrow
 from app.domain.solver.sides import Units
 
 ENUMERATED_CHOICES = 8
 IMPROVING_PASSES = 16
 SWAPS_PER_PASS = 2048
+FITTED_AT_A_TIME = 8
+"""How many subsets are fitted to whole lots before the clock is looked at."""
 
 
 @dataclass(slots=True)
@@ -46,9 +47,9 @@ class Relaxed:
 
 
 class Settled(NamedTuple):
-    """One choice of markets in whole lots: its value, its fill, and the book that ended in."""
+    """One subset of the choices, numbered by its bits: its fill, and the book that ended in."""
 
-    value: float
+    subset: int
     rows: Rows
     ended_in: int
 
@@ -109,7 +110,7 @@ def _choose(
     if not len(choices) or not (crowded or _choice_matters(pair, relaxed, bounds)):
         return _settled(pair, bounds, modes, starts, target, exact_out)
     if len(choices) <= ENUMERATED_CHOICES:
-        return _best_subset(pair, bounds, choices, modes, starts, target, exact_out, should_stop)
+        return _best_subset(pair, bounds, choices, modes, relaxed.rate, target, exact_out, should_stop)
     if _search(pair, bounds, choices, modes, starts, float(target), exact_out, should_stop) == -np.inf:
         return None
     return _settled(pair, bounds, modes, starts, target, exact_out)
@@ -118,25 +119,21 @@ def _choose(
 def _settled(
     pair: Pair, bounds: Bounds, modes: Modes, starts: Floats, target: Decimal, exact_out: bool
 ) -> Execution | None:
-    settled = _settle(pair, bounds, modes, starts, target, exact_out, -np.inf, np.zeros(len(pair.sides), np.bool_))
-    return None if settled is None else realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
-
-
-def _settle(
-    pair: Pair, bounds: Bounds, modes: Modes, starts: Floats, target: Decimal, exact_out: bool, beaten: float,
-    chosen: Flags,
-) -> Settled | None:  # fmt: skip
-    out = np.empty((len(pair.sides), RESULTS))
-    if not pair.has_lots:
+    count = len(pair.sides)
+    out = np.empty((count, RESULTS))
+    ended_in = -1
+    if pair.has_lots:
+        value = fit_lots(
+            pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, np.zeros(count), float(target),
+            exact_out, bounds.max_legs, out, -np.inf, np.zeros(count, np.bool_),
+        )  # fmt: skip
+        if value == -np.inf:
+            return None
+    else:
         _remaining, _rate, ended_in = fill(
             pair.levels, pair.offsets, pair.params, modes, starts, float(target), exact_out, out
         )
-        return Settled(0.0, out.tolist(), ended_in)
-    value = fit_lots(
-        pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, np.zeros(len(pair.sides)), float(target),
-        exact_out, bounds.max_legs, out, beaten, chosen,
-    )  # fmt: skip
-    return None if value == -np.inf else Settled(value, out.tolist(), -1)
+    return realise(pair, out.tolist(), ended_in, target, exact_out, bounds.units)
 
 
 def _best_subset(
@@ -144,62 +141,63 @@ def _best_subset(
     bounds: Bounds,
     choices: Ints,
     modes: Modes,
-    starts: Floats,
+    rate: float,
     target: Decimal,
     exact_out: bool,
     should_stop: Callable[[], bool],
 ) -> Execution | None:
-    out = np.empty((len(pair.sides), RESULTS))
-    values = value_subsets(
-        pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, choices, float(target), exact_out,
-        bounds.max_legs, out,
-    )  # fmt: skip
-    found: list[Settled] = []
-    best = -np.inf
-    # Whole lots can only lower a subset's value, so the order of the values tells when to stop.
-    chosen = np.zeros(len(pair.sides), np.bool_)
-    worth = values.tolist()
-    for subset in np.argsort(-values, kind="stable").tolist():
-        enough = best + CLOSE_ENOUGH * abs(best) if found else best
-        if worth[subset] <= enough or (found and should_stop()):
-            break
-        switch_all(pair.params, modes, starts, choices, subset, chosen)
-        settled = _settle(pair, bounds, modes.copy(), starts.copy(), target, exact_out, best, chosen)
+    impossible: list[int] = []
+    while True:
+        settled = _search_subsets(pair, bounds, choices, modes, rate, target, exact_out, should_stop, impossible)
         if settled is None:
-            continue
-        if not pair.has_lots:
-            execution = realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
-            if execution is not None:
-                return execution
-            continue
-        found.append(settled)
-        best = settled.value
-    # A float's rounding may have made the best impossible: then the one before it.
-    for settled in reversed(found):
-        execution = realise(pair, settled.rows, settled.ended_in, target, exact_out, bounds.units)
-        if execution is not None:
+            return None
+        subset, rows, ended_in = settled
+        execution = realise(pair, rows, ended_in, target, exact_out, bounds.units)
+        if execution is not None or should_stop():
             return execution
-    return None
+        # A float's rounding may have made the best impossible: then the next one.
+        impossible.append(subset)
+
+
+def _search_subsets(
+    pair: Pair, bounds: Bounds, choices: Ints, modes: Modes, rate: float, target: Decimal, exact_out: bool,
+    should_stop: Callable[[], bool], impossible: list[int],
+) -> Settled | None:  # fmt: skip
+    out = np.empty((len(pair.sides), RESULTS))
+    worth = np.full(1 << len(choices), np.inf)
+    valued = np.zeros(len(worth), np.bool_)
+    if impossible:
+        worth[impossible] = -np.inf
+        valued[impossible] = True
+    settled, best, finished = None, -np.inf, False
+    while not finished:
+        best, subset, ended_in, finished = best_subset(
+            pair.levels, pair.offsets, pair.params, modes.copy(), pair.unstarted.copy(), bounds.fixed, choices,
+            float(target), exact_out, bounds.max_legs, rate, pair.has_lots, worth, valued, best, FITTED_AT_A_TIME, out,
+        )  # fmt: skip
+        if subset >= 0:
+            settled = Settled(subset, out.tolist(), ended_in)
+        if settled is not None and should_stop():
+            break
+    return settled
 
 
 def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds, *, crowded: bool) -> Ints:
+    modes, fixed, minimums = bounds.modes.tolist(), bounds.fixed.tolist(), pair.minimums
     chosen = [
-        i
-        for i, side in enumerate(pair.sides)
-        if bounds.modes[i] != OFF and (crowded or side.min_base > 0 or bounds.fixed[i] != 0.0)
+        i for i in range(len(pair.sides)) if modes[i] != OFF and (crowded or minimums[i] > 0.0 or fixed[i] != 0.0)
     ]
     chosen.sort(key=lambda i: (-(relaxed.rows[i][SURPLUS]), i))
     return np.array(chosen, np.int64)
 
 
 def _choice_matters(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> bool:
-    if bool(bounds.fixed.any()):
+    if pair.has_fixed_costs and any(bounds.fixed.tolist()):
         return True
-    minimums = pair.params[:, MIN_IN].tolist()
     if pair.has_lots and pair.has_minimums:
         # What lots leave over may go to a market that was not used before.
         return True
-    return any(0.0 < row[IN] < minimum for row, minimum in zip(relaxed.rows, minimums, strict=True))
+    return any(0.0 < row[IN] < minimum for row, minimum in zip(relaxed.rows, pair.minimums, strict=True))
 
 
 def _search(

@@ -86,11 +86,13 @@ class Pair:
                 row[DEPTH_IN] = float(side.depth_in)
                 row[DEPTH_OUT] = float(side.depth_out)
                 row[KEPT] = float(side.multiple)
+        self.minimums: list[float] = self.params[:, MIN_IN].tolist()
         self.free: Modes = np.full(count, FREE, np.int8)
         self.unstarted = np.zeros(count)
         self.has_lots = any(side.lot is not None for side in sides)
         self.has_minimums = any(side.min_base > 0 for side in sides)
         self.has_fixed_costs = any(side.fixed_cost is not None for side in sides)
+        self.has_third_costs = any(side.fixed_cost is not None and side.fixed_cost.asset not in both for side in sides)
         self.plain = not (self.has_lots or self.has_minimums or self.has_fixed_costs)
         self._arrival = _middle(self.quoting, instrument)
 

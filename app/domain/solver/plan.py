@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import numpy as np
 
-from app.domain.solver.exact import ONE, ZERO, floor_to, short_down
+from app.domain.solver.exact import ONE, ZERO, floor_to, ratio, short_down
 from app.domain.solver.explain import best_single, fill_alone
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
@@ -106,7 +106,7 @@ class Planner:
         paid_aside = ZERO
         if self.pair.has_fixed_costs:
             objective = self.trade.gives if exact_out else self.trade.takes
-            paid_aside = self.fixed_cost(execution, prices) / prices[objective]
+            paid_aside = ratio(self.fixed_cost(execution, prices), prices[objective])
         return execution.sends + paid_aside if exact_out else execution.receives - paid_aside
 
     def fixed_cost(self, execution: Execution, prices: dict[Asset, Decimal]) -> Decimal:
@@ -223,7 +223,8 @@ class Planner:
 
     def _with_fixed_costs(self, prices: dict[Asset, Decimal], exact_out: bool) -> Bounds:
         objective = self.trade.gives if exact_out else self.trade.takes
-        fixed = np.zeros(len(self.pair.sides))
+        fixed = [0.0] * len(self.pair.sides)
+        worth: dict[Asset, float] = {}
         for i, side in enumerate(self.pair.sides):
             cost = side.fixed_cost
             if cost is None:
@@ -233,9 +234,12 @@ class Planner:
                 if third is None:
                     continue
                 prices[cost.asset] = short_down(third[0] * prices[third[1]])
-            if not self.price_first:
-                fixed[i] = float(cost.amount * prices[cost.asset] / prices[objective])
-        return Bounds(self.bounds.modes, fixed, self.bounds.max_legs, self.units)
+            if self.price_first:
+                continue
+            if cost.asset not in worth:
+                worth[cost.asset] = float(ratio(prices[cost.asset], prices[objective]))
+            fixed[i] = float(cost.amount) * worth[cost.asset]
+        return Bounds(self.bounds.modes, np.array(fixed), self.bounds.max_legs, self.units)
 
     def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> bool:
         """Stop using markets whose fixed cost alone is more than its balance; say whether there were any."""
@@ -251,6 +255,8 @@ class Planner:
         return changed
 
     def _leave_out_unvalued(self, modes: Modes) -> Modes:
+        if not self.pair.has_third_costs:
+            return modes
         kept = modes.copy()
         pair = (self.trade.instrument.base, self.trade.instrument.quote)
         for i, side in enumerate(self.pair.sides):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from app.domain.errors import Infeasible
 from app.domain.solver.exact import STATED
@@ -143,6 +143,45 @@ def slippages(trade: Trade, exact_bps: Iterable[Decimal]) -> Iterable[Offer]:
         if bps <= MOST_SLIPPAGE_BPS:
             rounded = bps.quantize(SLIPPAGE_GRID, ROUND_CEILING)
             yield Offer(plain(rounded), replace(trade, max_slippage_bps=float(rounded)))
+
+
+def refuse_too_fine(trade: Trade, amounts: Iterable[Decimal]) -> NoReturn:
+    """Refuse a quantity of which nothing is left once it is rounded; any of `amounts` may do."""
+    raise Refusal(
+        f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
+        constraint="quantity",
+        turns="quantity",
+        offers=quantities(trade, amounts),
+        advice="trade {}",
+    )
+
+
+def refuse_price(
+    trade: Trade, fills: list[tuple[Decimal, Decimal]], slips: list[Decimal], *, by_limit: bool, buys: bool
+) -> NoReturn:
+    """Refuse fills, as sent and received or as slippage, of which none keeps the trade's own bound on the price."""
+    name = "limit_price" if by_limit else "max_slippage_bps"
+    raise Refusal(
+        f"no fill of the quantity keeps {name}",
+        constraint=name,
+        turns=name,
+        offers=limits(trade, fills, buys=buys) if by_limit else slippages(trade, slips),
+        advice="move the limit to {} or allow a partial fill"
+        if by_limit
+        else "allow a slippage of {} bp or a partial fill",
+        otherwise="lower the quantity or allow a partial fill",
+    )
+
+
+def refuse_balance(trade: Trade, enough: Iterable[Decimal], asset: Asset) -> NoReturn:
+    """Refuse a trade that needs more than the program holds; any of `enough` may do."""
+    raise Refusal(
+        f"the trade needs more {asset} than its balance",
+        constraint="balances",
+        turns=f"balances.{asset}",
+        offers=balances(trade, asset, enough),
+        advice="hold {} " + asset + ", lower the quantity or allow a partial fill",
+    )
 
 
 def _with(selection: Selection[T], name: T) -> Selection[T]:

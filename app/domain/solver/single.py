@@ -17,11 +17,11 @@ from app.domain.solver.graph.solving import GraphSolving, third_price
 from app.domain.solver.pair import Pair, pair_of
 from app.domain.solver.plan import Plan, Planner
 from app.domain.solver.problem import Problem, never
-from app.domain.solver.refusal import Refusal, balances, limits, quantities, slippages
+from app.domain.solver.refusal import Refusal, refuse_balance, refuse_price, refuse_too_fine
 from app.domain.solver.shortfall import capacities, refuse, refuse_empty, refuse_unvalued, smallest
 from app.domain.solver.simpler import simpler_ways
 from app.domain.trade import Trade
-from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
+from app.domain.values import DEFAULT_DECIMALS, Amount, Asset
 
 REPLANS = 8
 NEGLIGIBLE_BPS = 1e-6
@@ -147,13 +147,7 @@ class _Solving:
         trade = self.trade
         if self.wanted <= 0:
             least = smallest(self.pair, self.planner.bounds, self.exact_out)
-            raise Refusal(
-                f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
-                constraint="quantity",
-                turns="quantity",
-                offers=quantities(trade, [self.grid] if least is None else [self.grid, least[0]]),
-                advice="trade {}",
-            )
+            refuse_too_fine(trade, [self.grid] if least is None else [self.grid, least[0]])
         planned = self._fund(self._first())
         if trade.limit_price is not None or trade.max_slippage_bps is not None:
             planned = self._bound_price(planned)
@@ -196,11 +190,11 @@ class _Solving:
             if asset in (self.gives, self.takes) or held is None or needed <= held:
                 continue
             if not self.planner.without(asset) or not self.planner.bounds.modes.any():
-                self._refuse_balance([needed], asset)
+                refuse_balance(self.trade, [needed], asset)
             self.binding.append("balances")
             replanned = self.planner.plan(planned.target, self.exact_out)
             if replanned is None:
-                self._refuse_balance([needed], asset)
+                refuse_balance(self.trade, [needed], asset)
             planned = replanned
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
@@ -209,7 +203,7 @@ class _Solving:
         if free is not None:
             return free
         if not self.trade.constraints.allow_partial:
-            self._refuse_balance([self._needs(planned)], self.gives)
+            refuse_balance(self.trade, [self._needs(planned)], self.gives)
         self.binding.append("balances")
         return self._afford(planned, held)
 
@@ -263,17 +257,8 @@ class _Solving:
         if smaller is None:
             least = smallest(self.pair, self.planner.bounds, self.exact_out)
             tiny = self.planner.plan(least[0], self.exact_out) if least is not None else None
-            self._refuse_balance([needed] if tiny is None else [self._needs(tiny), needed], self.gives)
+            refuse_balance(self.trade, [needed] if tiny is None else [self._needs(tiny), needed], self.gives)
         return smaller
-
-    def _refuse_balance(self, enough: list[Decimal], asset: Asset) -> NoReturn:
-        raise Refusal(
-            f"the trade needs more {asset} than its balance",
-            constraint="balances",
-            turns=f"balances.{asset}",
-            offers=balances(self.trade, asset, enough),
-            advice="hold {} " + asset + ", lower the quantity or allow a partial fill",
-        )
 
     def _bound_price(self, planned: Plan) -> Plan:
         trade, buys = self.trade, self.pair.buys
@@ -317,19 +302,8 @@ class _Solving:
 
     def _refuse_price(self, plans: list[Plan], name: str) -> NoReturn:
         fills = [(plan.execution.sends, plan.execution.receives) for plan in plans]
-        by_limit = name == "limit_price"
-        raise Refusal(
-            f"no fill of the quantity keeps {name}",
-            constraint=name,
-            turns=name,
-            offers=limits(self.trade, fills, buys=self.pair.buys)
-            if by_limit
-            else slippages(self.trade, [self._slippage(*fill) for fill in fills]),
-            advice="move the limit to {} or allow a partial fill"
-            if by_limit
-            else "allow a slippage of {} bp or a partial fill",
-            otherwise="lower the quantity or allow a partial fill",
-        )
+        slips = [self._slippage(*fill) for fill in fills] if self.arrival else []
+        refuse_price(self.trade, fills, slips, by_limit=name == "limit_price", buys=self.pair.buys)
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
         if self.pair.buys:
@@ -373,7 +347,7 @@ class _Solving:
             Amount(takes, receives),
             ratio(sends, receives) if pair.buys else ratio(receives, sends),
             arrival,
-            float(self._slippage(sends, receives)) if arrival else 0.0,
+            float(ratio(lost * BASIS_POINTS, arrival * (receives if pair.buys else sends))) if arrival else 0.0,
             {gives: residual} if residual else {},
             Costs(fees, lost - fees, fixed, quote),
             (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, tuple(legs)),),

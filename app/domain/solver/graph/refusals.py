@@ -17,7 +17,7 @@ from app.domain.solver.kinds.order_book import OrderBookExchange
 from app.domain.solver.refusal import Refusal
 from app.domain.solver.sides import BookSide
 from app.domain.trade import Constraints, Selection, Trade
-from app.domain.values import Asset, plain
+from app.domain.values import plain
 
 MOST_HOPS = 20
 MOST_LEGS = 1000
@@ -198,30 +198,3 @@ def _above(
         else:
             low = middle
     yield high
-
-
-def refuse_price(
-    trade: Trade, fills: list[tuple[Decimal, Decimal]], slips: list[Decimal], *, by_limit: bool, buys: bool
-) -> NoReturn:
-    """Refuse fills, as sent and received or as slippage, of which none keeps the trade's own bound on the price."""
-    raise Refusal(
-        f"no fill of the quantity keeps {'limit_price' if by_limit else 'max_slippage_bps'}",
-        constraint="limit_price" if by_limit else "max_slippage_bps",
-        turns="limit_price" if by_limit else "max_slippage_bps",
-        offers=refusal.limits(trade, fills, buys=buys) if by_limit else refusal.slippages(trade, slips),
-        advice="move the limit to {} or allow a partial fill"
-        if by_limit
-        else "allow a slippage of {} bp or a partial fill",
-        otherwise="lower the quantity or allow a partial fill",
-    )
-
-
-def refuse_balance(trade: Trade, enough: Iterable[Decimal], asset: Asset) -> NoReturn:
-    """Refuse a trade that needs more than the program holds; any of `enough` may do."""
-    raise Refusal(
-        f"the trade needs more {asset} than its balance",
-        constraint="balances",
-        turns=f"balances.{asset}",
-        offers=refusal.balances(trade, asset, enough),
-        advice="hold {} " + asset + ", lower the quantity or allow a partial fill",
-    )

@@ -14,8 +14,6 @@ from app.domain.solver.graph.evidence import certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.refusals import (
-    refuse_balance,
-    refuse_price,
     refuse_quantity,
     refuse_unpriced,
     refuse_unreachable,
@@ -26,9 +24,9 @@ from app.domain.solver.graph.simulate import Journey, Step
 from app.domain.solver.graph.worth import worth
 from app.domain.solver.pair import price_of
 from app.domain.solver.problem import Problem
-from app.domain.solver.refusal import Refusal, quantities
+from app.domain.solver.refusal import Refusal, refuse_balance, refuse_price, refuse_too_fine
 from app.domain.trade import Side, Trade
-from app.domain.values import DEFAULT_DECIMALS, Amount, Asset, plain
+from app.domain.values import DEFAULT_DECIMALS, Amount, Asset
 
 SHRINKS = 24
 REFINEMENTS = 36
@@ -92,13 +90,7 @@ class GraphSolving:
         """Find the best route and prove how good it is; runs in the exact context."""
         trade = self.trade
         if self.wanted <= 0:
-            raise Refusal(
-                f"{plain(trade.quantity)} {trade.quantity_asset} is finer than the asset divides",
-                constraint="quantity",
-                turns="quantity",
-                offers=quantities(trade, [self.grid]),
-                advice="trade {}",
-            )
+            refuse_too_fine(trade, [self.grid])
         planned = self.planner.plan(self.wanted, self.exact_out) if self.conceivable else None
         if planned is None and not trade.constraints.allow_partial and (self.planner.kept != self._before).any():
             # The refusal is to say what the balance should be.
