@@ -246,7 +246,7 @@ def broken_grain(out: Floats, column: int, grain: float, exact_out: bool) -> flo
     return float(max(grains - np.floor(grains * (1.0 + 1e-12)), 0.0) * grain)
 
 
-@compiled(_SEARCH[:-1] + ", float64, boolean[::1])")
+@compiled(_SEARCH[:-1] + ", float64, boolean[::1], float64, float64)")
 def fit_lots(
     levels: Floats,
     offsets: Ints,
@@ -261,12 +261,15 @@ def fit_lots(
     out: Floats,
     worth_beating: float,
     chosen: Flags,
+    slack: float,
+    bound: float,
 ) -> float:
     """Find the best whole lots for one choice of markets; leaves them in `lots` and their fill in `out`.
 
-    Markets in `chosen` trade at least one lot. Returns -inf where nothing is worth more than `worth_beating`. With the
-    lots of some markets held, what the rest is worth in any amounts is concave in the lots of the next one: from what
-    it would trade freely, each way is followed until that is no better than the best found.
+    `slack` is the dearest lot; `bound` what the choice scores in any amounts where `out` holds that fill, NaN where it
+    does not. Markets in `chosen` trade at least one lot. Returns -inf where nothing is worth more than
+    `worth_beating`. With the lots of some markets held, what the rest is worth in any amounts is concave in the lots of
+    the next one: from what it would trade freely, each way is followed until that is no better than the best found.
     """
     count = params.shape[0]
     order = np.empty(count, np.int64)
@@ -275,7 +278,7 @@ def fit_lots(
     begin = starts.copy()
     trial = np.zeros(count)
     best = worth_beating
-    slack = dearest_lot(levels, offsets, params, modes, exact_out)
+    asked = target
     grain = common_grain(params, modes, order, held) if held > 0 else 0.0
     even = grain > 0.0
     # Where lots are of the asset received for a tender, or sent for a target, it is the objective that is whole grains.
@@ -289,12 +292,14 @@ def fit_lots(
             target = np.floor(target / grain * (1.0 + 1e-12)) * grain
     if not target > 0.0:
         return -np.inf
+    filled = not np.isnan(bound) and abs(target - asked) <= 1e-12 * asked
     for place in range(held):
         i = order[place]
         even = even and params[i, LOT] == grain
     if even:
         # Whole lots of one size are filled best one after the other.
-        fill(levels, offsets, params, modes, starts, target, exact_out, out)
+        if not filled:
+            fill(levels, offsets, params, modes, starts, target, exact_out, out)
         for place in range(held):
             i = order[place]
             trial[i] = max(lots_for_in(levels, offsets, params, i, out[i, IN]), 1.0 if chosen[i] else 0.0)
@@ -309,7 +314,8 @@ def fit_lots(
     entering = True
     found = False
     enough = best + CLOSE_ENOUGH * abs(best) if best > -np.inf else best
-    bound = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
+    if not filled:
+        bound = score(levels, offsets, params, modes, starts, fixed, target, exact_out, max_legs, slack, out)
     if column >= 0:
         bound -= broken_grain(out, column, grain, exact_out)
     if held == 0 or not bound > enough:

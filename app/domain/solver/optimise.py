@@ -19,7 +19,7 @@ from app.domain.solver.kernels import (
     fill,
     quote,
 )
-from app.domain.solver.lots import fit_lots
+from app.domain.solver.lots import dearest_lot, fit_lots
 from app.domain.solver.pair import Pair
 from app.domain.solver.realise import DUST, Execution, Rows, realise
 from app.domain.solver.selection import best_subset, improve, narrow
@@ -126,6 +126,7 @@ def _settled(
         value = fit_lots(
             pair.levels, pair.offsets, pair.params, modes, starts, bounds.fixed, np.zeros(count), float(target),
             exact_out, bounds.max_legs, out, -np.inf, np.zeros(count, np.bool_),
+            dearest_lot(pair.levels, pair.offsets, pair.params, modes, exact_out), np.nan,
         )  # fmt: skip
         if value == -np.inf:
             return None

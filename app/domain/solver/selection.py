@@ -167,18 +167,22 @@ def best_subset(
         if on > max_legs:
             # A market that is used for nothing is left out by another subset.
             worth[subset] = -np.inf
-    if rate > 0.0:
-        tighten(levels, offsets, params, begin, fixed, open_choices, target, exact_out, rate, valued, worth)
+    rate_is_new = rate > 0.0
     trial = np.empty_like(out)
     lots = np.zeros(count)
     found = -1
     fitted = 0
+    in_trial = -1
     while True:
         subset = int(np.argmax(worth))
         # Whole lots can only lower a subset's value.
         enough = best + CLOSE_ENOUGH * abs(best) if best > -np.inf else best
         if not worth[subset] > enough:
             return best, found, -1, True
+        if rate_is_new and not valued[subset]:
+            tighten(levels, offsets, params, begin, fixed, open_choices, target, exact_out, rate, valued, worth)
+            rate_is_new = False
+            continue
         modes[:] = begin
         starts[:] = 0.0
         switch_all(params, modes, starts, open_choices, subset, chosen)
@@ -191,16 +195,18 @@ def best_subset(
                 return best, subset, ended_in, True
             worth[subset] = appraise(params, fixed, remaining, target, exact_out, max_legs, slack, trial)
             valued[subset] = True
-            if remaining <= 0.0 and rate > 0.0:
-                tighten(levels, offsets, params, begin, fixed, open_choices, target, exact_out, rate, valued, worth)
+            in_trial = subset
+            rate_is_new = remaining <= 0.0 and rate > 0.0
             continue
         if fitted >= most_fitted:
             return best, found, -1, False
         fitted += 1
-        worth[subset] = -np.inf
         value = fit_lots(
-            levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, trial, best, chosen
-        )
+            levels, offsets, params, modes, starts, fixed, lots, target, exact_out, max_legs, trial, best, chosen,
+            slack, worth[subset] if in_trial == subset else np.nan,
+        )  # fmt: skip
+        worth[subset] = -np.inf
+        in_trial = -1
         if value > best:
             best = value
             found = subset
