@@ -115,6 +115,7 @@ class Bounding:
         nodes[network.segment_source[alone]] = nodes[network.segment_sink[alone]] = True
         nodes[shared.asset[chosen]] = True
         self._nodes = np.flatnonzero(nodes)
+        self._latest: tuple[Floats, float, bool, Bounded] | None = None
         stable = chosen & (shared.pools[owner, AMPLIFIED] > 0.0)
         self._legs_beat_a_trade = bool(stable.any())
         unfixed = np.setdiff1d(shared.asset[stable], [start, end])
@@ -160,10 +161,15 @@ class Bounding:
         return price
 
     def tighten(self, price: Floats, amount: float, *, exact_out: bool) -> Bounded:
-        """Lower the bound for an amount from some prices on."""
+        """Lower the bound for an amount from some prices on; the latest answer is kept."""
+        latest = self._latest
+        if latest is not None and latest[1:3] == (amount, exact_out) and np.array_equal(latest[0], price):
+            return latest[3]
         stated, supply = (self.end, -amount) if exact_out else (self.start, amount)
         scale = amount * float(price[stated])
-        return self._descend(price, stated, supply, scale, self.start if exact_out else self.end)
+        bounded = self._descend(price, stated, supply, scale, self.start if exact_out else self.end)
+        self._latest = (price.copy(), amount, exact_out, bounded)
+        return bounded
 
     def _descend(self, price: Floats, supplied: int, supply: float, scale: float, fixed: int) -> Bounded:
         compact = price[self._nodes]

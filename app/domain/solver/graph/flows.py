@@ -4,8 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.selected import Relaxed
+from app.domain.solver.graph.survey import Survey
 from app.domain.solver.graph.walks import leading, longest_ways
 from app.domain.solver.graph.widest import cancel_cycles, widest_ways
 from app.domain.solver.kernels import Floats
@@ -20,6 +21,12 @@ FORGONE = 5e-8
 
 SPARED = 1e-2
 """The share of the trade's value up to which flows are left out one by one where there are too many."""
+
+COARSE = 1e-9
+"""An asset that divides no finer than this share of what flows through it."""
+
+LEFTOVER = 1e-12
+"""The share of all flows that goes where only what steps leave over is to go."""
 
 Flow = dict[int, float]
 """Value that flows through each direction used."""
@@ -67,6 +74,45 @@ def connected(network: Network, flow: Flow, start: int, end: int) -> Flow:
     edges = np.array(list(flow), np.int64)
     kept = leading(network.source[edges], network.sink[edges], start, end, len(network.assets))
     return flow if kept.all() else {e: flow[e] for e in edges[kept].tolist()}
+
+
+def uses_a_market_twice(network: Network, flow: Flow) -> bool:
+    """Say whether two directions of one market are used."""
+    market = network.listed.market
+    return len({market[e] for e in flow}) < len(flow)
+
+
+def each_market_once(network: Network, flow: Flow, start: int, end: int) -> Flow:
+    """Keep the widest direction of each market, as far as those lead from start to end."""
+    if not uses_a_market_twice(network, flow):
+        return flow
+    widest: dict[int, int] = {}
+    for e in sorted(flow, key=lambda e: (-flow[e], e)):
+        widest.setdefault(network.listed.market[e], e)
+    kept = set(widest.values())
+    return connected(network, {e: v for e, v in flow.items() if e in kept}, start, end)
+
+
+def with_absorbers(network: Network, kept: Flags, flow: Flow, *, exact_out: bool) -> Flow:
+    """Put beside every book that trades in steps a market that takes any amount, for what the steps leave over."""
+    used = {network.listed.market[e] for e in flow}
+    extended = dict(flow)
+    free = kept & ~network.in_steps & ~np.isin(network.market, list(used))
+    near, far = (network.sink, network.source) if exact_out else (network.source, network.sink)
+    for asset in {int(near[e]) for e in flow if network.in_steps[e]}:
+        if any(near[e] == asset and not network.in_steps[e] for e in flow):
+            continue
+        reached = {int(far[e]) for e in flow if near[e] == asset}
+        beside = [e for e in np.flatnonzero(free & (near == asset)) if int(far[e]) in reached]
+        if beside:
+            extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
+    return extended
+
+
+def is_coarse(network: Network, survey: Survey) -> bool:
+    """Say whether rounded to few digits on every leg a path may be worth less than another that is shorter."""
+    amounts = survey.needed if survey.exact_out else survey.reached
+    return bool(((network.finest > COARSE * amounts) & (amounts > 0.0)).any())
 
 
 def asset_order(network: Network, used: Iterable[int], start: int) -> tuple[list[int], dict[int, int]]:

@@ -152,6 +152,17 @@ class Network:
                 chosen[i] &= market.expires_at > as_of
         return chosen[self.market]
 
+    def charged(self, used: Iterable[int]) -> dict[Asset, Decimal]:
+        """Sum the fixed costs of the markets of some directions, by asset; a market used twice is paid once."""
+        sums: dict[Asset, Decimal] = {}
+        if not self.is_costly:
+            return sums
+        for market in {self.listed.market[e] for e in used}:
+            cost = self.exchanges[market].market.fixed_cost
+            if cost is not None:
+                sums[cost.asset] = sums.get(cost.asset, Decimal(0)) + cost.amount
+        return sums
+
     def useful(self, allowed: Flags, gives: Asset, takes: Asset, max_hops: int) -> Flags:
         """Mark the allowed directions that lie on some way of at most `max_hops` legs between two assets.
 

@@ -1,29 +1,36 @@
 """Plans for one amount over the graph: relax, shape, simulate exactly, and keep the best of several answers."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 
 import numpy as np
 
 from app.domain.solution import Solution
-from app.domain.solver.exact import ONE, ZERO, short_up, up
+from app.domain.solver.exact import ZERO
 from app.domain.solver.graph.choosing import Choosing, Limits
 from app.domain.solver.graph.flows import (
     DUST,
     Flow,
     connected,
+    each_market_once,
     fewest,
+    is_coarse,
     longest_way,
+    uses_a_market_twice,
+    with_absorbers,
     without_cycles,
     worthwhile,
 )
+from app.domain.solver.graph.jointly import Jointly
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
 from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
+from app.domain.solver.graph.scope import at_quantity
 from app.domain.solver.graph.selected import Relaxed
-from app.domain.solver.graph.simulate import Journey, Step, backward, forward
+from app.domain.solver.graph.simulate import Journey, Step, backward, by_tender, forward
 from app.domain.solver.graph.splits import best_two, near_best
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
@@ -32,18 +39,11 @@ from app.domain.trade import Trade
 from app.domain.values import Asset
 
 COMPLETE = Decimal("1e-9")
-COARSE = 1e-9
-"""An asset that divides no finer than this share of what flows through it."""
-FAR_APART = 4e-7
+FAR_APART, WORTH_IMPROVING, WORTH_MIRRORING = 4e-7, 1e-6, 1e-4
+MIRRORINGS, NOTICED = 3, 1 - Decimal("1e-6")
 MOST_CHOSEN = 128
 """Where so many legs may be used, choosing among them one by one brings nothing."""
-LEFTOVER = 1e-12
-TENDERS = 16
-ENOUGH = ONE - Decimal("1e-10")
 SHORT = 2
-FAR_FROM = 1000
-STEEPEST = Decimal(16)
-LARGEST_TENDER = 1e40
 DUST_WITH_CYCLES = 1e-5
 
 
@@ -88,6 +88,8 @@ class GraphPlanner:
         self.thorough = True
         self._split: tuple[tuple[float, bool], tuple[float, Flow] | None] | None = None
         self._direct = direct
+        self._mirrors = True
+        self._shares = bool(network.shares[network.market[self.kept]].any())
 
     def restrict(self, kept: Flags) -> None:
         """Use fewer directions from now on."""
@@ -116,18 +118,18 @@ class GraphPlanner:
         if joined is not None and together and not self.relaxation.has_cycles:
             flows, flow = joined, together
         elif joined is not None and together and not self._broken(together):
-            candidates += self._by_tender(joined, target) if exact_out else self._simulated(together, target, survey)
+            candidates += self._sent_on(joined, target) if exact_out else self._simulated(together, target, survey)
         broken = self._broken(flow)
         if flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
-            if not broken and self._far_from_bound(candidates, relaxed, exact_out):
+            if not broken and self._far_from_bound(candidates, relaxed.bound, exact_out):
                 whole = self._acyclic(flows, exact_out, thrifty=False)
                 if len(whole) > len(flow) and not self._broken(whole):
                     candidates += self._simulated(whole, target, survey)
-            if exact_out and self._repeats(flow) and (self.thorough or not candidates):
-                candidates += self._by_tender(flows, target)
-        if self._far_from_bound(candidates, relaxed, exact_out):
+            if exact_out and uses_a_market_twice(self.network, flow) and (self.thorough or not candidates):
+                candidates += self._sent_on(flows, target)
+        if self._far_from_bound(candidates, relaxed.bound, exact_out):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
             # Searched for with its lots and its own prices, what a split over two paths leaves over one can absorb.
@@ -136,14 +138,23 @@ class GraphPlanner:
         best = self._best(candidates, prices, exact_out)
         many = self.trade.constraints.max_legs > MOST_CHOSEN
         if flow and ((broken and not many) or costs.any()) and (self.thorough or best is None or not self.fits(best)):
-            floor = -np.inf if best is None else -self._sign(exact_out) * float(self.value(best, prices, exact_out))
+            floor = -np.inf if best is None else (-1 if exact_out else 1) * float(self.value(best, prices, exact_out))
             for chosen in self._chosen(flow, relaxed, survey, costs, paths, floor):
                 candidates += self._simulated(chosen, target, survey)
             best = self._best(candidates, prices, exact_out)
         if best is None:
             return None
+        if self.thorough and self._shares:
+            improved = self._improved(best, flow if joined else {}, relaxed, target, survey)
+            best = self._best([best, *improved], prices, exact_out) or best
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
+
+    def _along(self, path: list[int], target: Decimal, survey: Survey) -> Journey | None:
+        flow = dict.fromkeys(path, 1.0)
+        if survey.exact_out and uses_a_market_twice(self.network, flow):
+            return self._by_tender(flow, float(survey.needed[self.start]), target)
+        return self._simulate(flow, target, survey.exact_out)
 
     def split_in_two(self, amount: float, exact_out: bool) -> tuple[float, Flow] | None:
         """Split an amount over the best two paths; return what it becomes, or takes, and the shares."""
@@ -155,7 +166,7 @@ class GraphPlanner:
         return self._split[1]
 
     def _best(self, journeys: Iterable[Journey], prices: Mapping[Asset, Decimal], exact_out: bool) -> Journey | None:
-        sign = self._sign(exact_out)
+        sign = 1 if exact_out else -1
 
         def rank(journey: Journey) -> tuple[bool, Decimal]:
             return not self.fits(journey), sign * self.value(journey, prices, exact_out)
@@ -177,12 +188,12 @@ class GraphPlanner:
 
     def _paths(self, survey: Survey, costs: Floats) -> list[list[int]]:
         paths = [[int(e) for e in survey.path]] if len(survey.path) else []
-        has_cycles, is_coarse = self.relaxation.has_cycles, self._is_coarse(survey)
-        if has_cycles or is_coarse or costs.any() or bool((self.network.in_steps & self.kept).any()):
+        has_cycles, coarse = self.relaxation.has_cycles, is_coarse(self.network, survey)
+        if has_cycles or coarse or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
             # Rounding to whole amounts on the way may leave only short paths worth anything.
-            for length in (most, *range(1, min(most, SHORT + 1))) if is_coarse else (most,):
+            for length in (most, *range(1, min(most, SHORT + 1))) if coarse else (most,):
                 paths += ruled_paths(
                     self.network, self.kept, (self.start, self.end), survey.amount, length, costs,
                     exact_out=survey.exact_out, has_cycles=has_cycles,
@@ -191,20 +202,18 @@ class GraphPlanner:
 
     def _alone(self, paths: list[list[int]], target: Decimal, survey: Survey) -> list[Journey]:
         def simulated(chosen: list[list[int]]) -> list[Journey]:
-            tried = (self._simulate(dict.fromkeys(path, 1.0), target, survey.exact_out) for path in chosen)
+            tried = (self._along(path, target, survey) for path in chosen)
             return [each for each in tried if each is not None]
 
-        in_steps = any(self.network.in_steps[path].any() for path in paths)
-        if len(paths) < 2 or in_steps or self.network.is_costly or self._is_coarse(survey):
-            # What is left over, charged or rounded off may make the lesser path the one that fits.
+        # Floats tell nothing of a market that is used again, nor what is left over, charged or rounded off.
+        untold = any(
+            self.network.in_steps[path].any() or uses_a_market_twice(self.network, dict.fromkeys(path, 1.0))
+            for path in paths
+        )
+        if len(paths) < 2 or untold or self.network.is_costly or is_coarse(self.network, survey):
             return simulated(paths)
         close = near_best(self.network, paths, survey.amount, FAR_APART, exact_out=survey.exact_out)
         return simulated(close) or simulated(paths)
-
-    def _is_coarse(self, survey: Survey) -> bool:
-        # Rounded to few digits on every leg, a path may be worth less than another that is shorter.
-        amounts = survey.needed if survey.exact_out else survey.reached
-        return bool(((self.network.finest > COARSE * amounts) & (amounts > 0.0)).any())
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
         journey = self._simulate(flow, target, survey.exact_out) if flow else None
@@ -235,27 +244,15 @@ class GraphPlanner:
 
     def paid_aside(self, journey: Journey) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset; a market used twice is paid once."""
-        return self.charged(step.direction for step in journey.steps)
+        return self.network.charged(step.direction for step in journey.steps)
 
-    def charged(self, used: Iterable[int]) -> dict[Asset, Decimal]:
-        """Sum the fixed costs of the markets of some directions, by asset."""
-        sums: dict[Asset, Decimal] = {}
-        if not self.network.is_costly:
-            return sums
-        for market in {self.network.listed.market[e] for e in used}:
-            cost = self.network.exchanges[market].market.fixed_cost
-            if cost is not None:
-                sums[cost.asset] = sums.get(cost.asset, ZERO) + cost.amount
-        return sums
-
-    def _far_from_bound(self, journeys: Iterable[Journey], relaxed: Relaxed, exact_out: bool) -> bool:
+    def _far_from_bound(
+        self, journeys: Iterable[Journey], bound: float, exact_out: bool, apart: float = FAR_APART
+    ) -> bool:
         if self.network.is_costly:
             return True
         values = [float(journey.sends if exact_out else journey.receives) for journey in journeys if self.fits(journey)]
-        return not any(abs(relaxed.bound - value) <= FAR_APART * value for value in values)
-
-    def _sign(self, exact_out: bool) -> int:
-        return 1 if exact_out else -1
+        return not any(abs(bound - value) <= apart * value for value in values)
 
     def _shape(self, flow: Flow, survey: Survey) -> tuple[Flow, tuple[str, ...]]:
         constraints, network = self.trade.constraints, self.network
@@ -265,7 +262,7 @@ class GraphPlanner:
             flow = self._on(flow, survey) or flow
         for _ in range(3):
             if survey.exact_out:
-                flow = self._each_market_once(flow)
+                flow = each_market_once(self.network, flow, self.start, self.end)
             broken = self._broken(flow)
             if not broken:
                 break
@@ -319,47 +316,63 @@ class GraphPlanner:
             dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
         )  # fmt: skip
 
-    def _repeats(self, flow: Flow) -> bool:
-        return len({int(self.network.market[e]) for e in flow}) < len(flow)
+    def _improved(self, best: Journey, flow: Flow, relaxed: Relaxed, target: Decimal, survey: Survey) -> list[Journey]:
+        # What legs take from each other's reserves is known once they are simulated.
+        jointly, exact_out = Jointly(self.network, self.relaxation, survey, self.should_stop), survey.exact_out
+        bound = jointly.bound(relaxed)
+        found: list[Journey] = []
+        if flow and self._far_from_bound([best], bound, exact_out, WORTH_IMPROVING):
+            apart = self._on(each_market_once(self.network, flow, self.start, self.end), survey)
+            found += self._simulated(apart, target, survey) if apart and not self._broken(apart) else []
+            found += jointly.around(best, partial(self._joint_journey, target=target, survey=survey))
+        mirrors = self._mirrors and (exact_out or not self.relaxation.has_cycles)
+        if mirrors and self._far_from_bound([best, *found], bound, exact_out, WORTH_MIRRORING):
+            found += self._mirrored(best, target, exact_out)
+        return found
 
-    def _by_tender(self, relaxed: Relaxed, target: Decimal) -> list[Journey]:
-        # What a market gives to a later leg depends on the earlier: only a forward walk knows, so search its tender.
+    def _joint_journey(self, relaxed: Relaxed, *, target: Decimal, survey: Survey) -> Journey | None:
+        flow = self._acyclic(relaxed, survey.exact_out)
+        if not flow or self._broken(flow):
+            return None
+        if survey.exact_out and uses_a_market_twice(self.network, flow):
+            return self._by_tender(
+                {e: float(relaxed.sent[e]) for e in flow},
+                float(relaxed.sent[self.network.source == self.start].sum()),
+                target,
+            )
+        return next(iter(self._simulated(flow, target, survey)), None)
+
+    def _sent_on(self, relaxed: Relaxed, target: Decimal) -> list[Journey]:
         flow = without_cycles(self.network, relaxed.sent, relaxed.price, self.start, self.end, exact_out=False)
-        if self._broken(flow):
-            return []
-        grid = self.network.unit(self.trade.gives)
-        known = 0.0 < relaxed.bound < LARGEST_TENDER
-        tender = up(short_up(Decimal(relaxed.bound)), grid) if known else ZERO
-        best: Journey | None = None
-        for _ in range(TENDERS):
-            journey = forward(self.network, flow, self.start, self.end, tender) if tender > 0 else None
-            if journey is None or journey.receives * FAR_FROM < target:
-                break
-            share = target / journey.receives
-            if share > 1:
-                tender = up(tender * min(share**2, STEEPEST), grid)
-                continue
-            # Less pays better: in proportion to what is too much, the tender still suffices.
-            if best is None or journey.sends < best.sends:
-                best = journey
-            if share > ENOUGH:
-                break
-            tender = up(tender * share, grid)
-        return [] if best is None else [best]
+        journey = self._by_tender(flow, relaxed.bound, target)
+        return [] if journey is None else [journey]
 
-    def _each_market_once(self, flow: Flow) -> Flow:
-        widest: dict[int, int] = {}
-        for e in sorted(flow, key=lambda e: (-flow[e], e)):
-            widest.setdefault(int(self.network.market[e]), e)
-        if len(widest) == len(flow):
-            return flow
-        kept = set(widest.values())
-        return connected(self.network, {e: v for e, v in flow.items() if e in kept}, self.start, self.end)
+    def _by_tender(self, flow: Flow, about: float, target: Decimal) -> Journey | None:
+        usable = bool(flow) and not self._broken(flow)
+        return by_tender(self.network, flow, self.start, self.end, about, target) if usable else None
+
+    def _mirrored(self, best: Journey, target: Decimal, exact_out: bool) -> list[Journey]:
+        # Asked the other way, the same trade is searched for along other ways and by other legs.
+        found = [best]
+        self._mirrors, self.thorough = False, exact_out
+        for _ in range(MIRRORINGS if exact_out else 1):
+            latest = found[-1]
+            there = self.plan(latest.sends if exact_out else latest.receives, not exact_out)
+            if there is None or there.journey == latest:
+                break
+            flow = {step.direction: float(step.fill.sends) for step in there.journey.steps}
+            more = (
+                self._by_tender(flow, float(latest.sends), target) if exact_out else self._simulate(flow, target, False)
+            )
+            found += [] if more is None else [more]
+            if more is None or more.sends >= latest.sends * NOTICED:
+                break
+        self._mirrors, self.thorough = True, True
+        return found[1:]
 
     def _simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
         if exact_out:
-            flow = self._each_market_once(flow)
-        if exact_out:
+            flow = each_market_once(self.network, flow, self.start, self.end)
             journey = backward(self.network, flow, self.start, self.end, target)
             return journey if journey is not None and journey.receives >= target else None
         journey = forward(self.network, flow, self.start, self.end, target)
@@ -373,38 +386,11 @@ class GraphPlanner:
     def _around_steps(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
         network, exact_out = self.network, survey.exact_out
         stepped = {e for e in flow if network.in_steps[e]}
-        found = [self._simulate(self._with_absorbers(flow, exact_out), target, exact_out)]
+        extended = with_absorbers(network, self.kept, flow, exact_out=exact_out)
+        found = [self._simulate(flow if self._broken(extended) else extended, target, exact_out)]
         for dropped in (stepped, {e for e in stepped if int(network.source[e]) != self.start}):
             rest = connected(network, {e: v for e, v in flow.items() if e not in dropped}, self.start, self.end)
             again = self._on(rest, survey) if rest and len(rest) < len(flow) else {}
             if again and not self._broken(again):
                 found.append(self._simulate(again, target, exact_out))
         return [journey for journey in found if journey is not None]
-
-    def _with_absorbers(self, flow: Flow, exact_out: bool) -> Flow:
-        # Beside every book that trades in steps goes a market that takes any amount, for what the steps leave over.
-        network = self.network
-        used = {int(network.market[e]) for e in flow}
-        extended = dict(flow)
-        free = self.kept & ~network.in_steps & ~np.isin(network.market, list(used))
-        near, far = (network.sink, network.source) if exact_out else (network.source, network.sink)
-        for asset in {int(near[e]) for e in flow if network.in_steps[e]}:
-            if any(near[e] == asset and not network.in_steps[e] for e in flow):
-                continue
-            reached = {int(far[e]) for e in flow if near[e] == asset}
-            beside = [e for e in np.flatnonzero(free & (near == asset)) if int(far[e]) in reached]
-            if beside:
-                extended[int(max(beside, key=lambda e: (network.log_best[e], -e)))] = LEFTOVER * sum(flow.values())
-        return flow if self._broken(extended) else extended
-
-
-def at_quantity(trade: Trade, target: Decimal, *, exact_out: bool) -> Trade:
-    """Return the trade of another quantity without its bounds on price, funds and completeness."""
-    return replace(
-        trade,
-        quantity=target,
-        quantity_asset=trade.takes if exact_out else trade.gives,
-        limit_price=None,
-        max_slippage_bps=None,
-        constraints=replace(trade.constraints, allow_partial=False, balances={}),
-    )

@@ -15,7 +15,7 @@ from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.curves import promises, surpluses
 from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.selected import Relaxed, Task, solve_on
+from app.domain.solver.graph.selected import Relaxed, Restated, Task, solve_on
 from app.domain.solver.graph.stars import joined_flows, shared_by_several
 from app.domain.solver.graph.survey import Survey, Surveyor
 from app.domain.solver.graph.walks import relax
@@ -94,6 +94,15 @@ class Relaxation:
                     if found is not None:
                         return found
             return None
+
+    def solve_restated(
+        self, survey: Survey, chosen: Ints, restated: Restated, should_stop: Callable[[], bool]
+    ) -> Relaxed | None:
+        """Optimise for an amount on chosen segments stated otherwise; nothing is proven."""
+        with np.errstate(all="ignore"), suppress(ZeroDivisionError, np.linalg.LinAlgError):
+            task = Task(self.start, self.end, survey.exact_out, self._value(survey), self._widest(survey))
+            return solve_on(self.network, task, chosen, NO_SEGMENT, TOLERANCE, 0.0, should_stop, restated)
+        return None
 
     @cached_property
     def bounding(self) -> Bounding:

@@ -1,6 +1,6 @@
 """What a trade may use of a network and what that is worth before any amount, found once per network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import islice
 from threading import Lock
@@ -57,3 +57,15 @@ def _look(network: Network, allowed: Flags, trade: Trade) -> Scope:
     if kept.any():
         relaxation = Relaxation(network, kept, network.index[trade.gives], network.index[trade.takes], max_hops)
     return Scope(kept, relaxation, middle(network, allowed, instrument.base, instrument.quote, max_hops))
+
+
+def at_quantity(trade: Trade, target: Decimal, *, exact_out: bool) -> Trade:
+    """Return the trade of another quantity without its bounds on price, funds and completeness."""
+    return replace(
+        trade,
+        quantity=target,
+        quantity_asset=trade.takes if exact_out else trade.gives,
+        limit_price=None,
+        max_slippage_bps=None,
+        constraints=replace(trade.constraints, allow_partial=False, balances={}),
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -49,6 +50,13 @@ class Task:
     widest: float
 
 
+class Restated(NamedTuple):
+    """Other segments in place of a network's own, and by direction what is received beside what they give."""
+
+    segments: Floats
+    beside: Floats
+
+
 def solve_on(
     network: Network,
     task: Task,
@@ -57,6 +65,7 @@ def solve_on(
     tolerance: float,
     barrier: float,
     should_stop: Callable[[], bool],
+    restated: Restated | None = None,
 ) -> Relaxed | None:
     """Optimise the flows of the chosen segments beside those that are full; None where no number is found.
 
@@ -76,7 +85,7 @@ def solve_on(
     value = task.value[nodes]
     if not (value > 0.0).all():
         return None
-    segments = network.segments[chosen]
+    segments = (network.segments if restated is None else restated.segments)[chosen]
     given, taken = value[source], value[sink]
     segments[:, RATE] *= taken / given
     segments[:, CAP] *= given
@@ -89,6 +98,9 @@ def solve_on(
     price = np.ones(len(nodes))
     supply = np.zeros(len(nodes))
     supply[end if exact_out else start] = -1.0 if exact_out else 1.0
+    if restated is not None:
+        ways = np.unique(network.direction[chosen])
+        np.add.at(supply, place[network.sink[ways]], restated.beside[ways] * task.value[network.sink[ways]])
     if len(full):
         taken_by, given_by = place[network.segment_source[full]], place[network.segment_sink[full]]
         if taken_by.min() < 0 or given_by.min() < 0:

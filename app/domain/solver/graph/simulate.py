@@ -6,8 +6,8 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from app.domain.market import OrderBook
-from app.domain.solver.exact import ZERO, down
-from app.domain.solver.graph.flows import Flow, asset_order
+from app.domain.solver.exact import ONE, ZERO, down, short_up, up
+from app.domain.solver.graph.flows import Flow, asset_order, uses_a_market_twice
 from app.domain.solver.graph.network import Network
 from app.domain.solver.kinds.base import State
 from app.domain.solver.sides import Fill, Units
@@ -15,6 +15,11 @@ from app.domain.solver.sides import Fill, Units
 ABSORBERS_TRIED = 3
 FULL = 1.0 - 1e-13
 NEARLY_ALL = Decimal(1) - Decimal("1e-7")
+TENDERS = 16
+ENOUGH = ONE - Decimal("1e-10")
+FAR_FROM = 1000
+STEEPEST = Decimal(16)
+LARGEST_TENDER = 1e40
 
 
 class Step(NamedTuple):
@@ -39,7 +44,7 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal)
     """Send what is held of each asset on in the proportions of the flow; None when nothing arrives."""
     order, depth = asset_order(network, flow, start)
     leaving = _by_asset(network, flow, of_source=True)
-    repeats = _repeats(network, flow)
+    repeats = uses_a_market_twice(network, flow)
     listed = network.listed
     held: dict[int, Decimal] = defaultdict(lambda: ZERO)
     held[start] = tender
@@ -104,6 +109,31 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
     return _journey(network, steps, start, end)
 
 
+def by_tender(network: Network, flow: Flow, start: int, end: int, about: float, target: Decimal) -> Journey | None:
+    """Search, from about what it may be, for the least tender that becomes a target when sent on by the flow.
+
+    What a market gives to a later leg depends on the earlier ones: only a walk forward knows.
+    """
+    grid = network.unit(network.assets[start])
+    tender = up(short_up(Decimal(about)), grid) if 0.0 < about < LARGEST_TENDER else ZERO
+    best: Journey | None = None
+    for _ in range(TENDERS):
+        journey = forward(network, flow, start, end, tender) if tender > 0 else None
+        if journey is None or journey.receives * FAR_FROM < target:
+            break
+        share = target / journey.receives
+        if share > 1:
+            tender = up(tender * min(share**2, STEEPEST), grid)
+            continue
+        # Less pays better: in proportion to what is too much, the tender still suffices.
+        if best is None or journey.sends < best.sends:
+            best = journey
+        if share > ENOUGH:
+            break
+        tender = up(tender * share, grid)
+    return best
+
+
 def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> list[tuple[int, Fill]] | None:
     total = sum(flow[e] for e in ways)
     left = target
@@ -146,11 +176,6 @@ def _by_asset(network: Network, flow: Flow, *, of_source: bool) -> dict[int, lis
     for e in flow:
         grouped[assets[e]].append(e)
     return grouped
-
-
-def _repeats(network: Network, flow: Flow) -> bool:
-    market = network.listed.market
-    return len({market[e] for e in flow}) < len(flow)
 
 
 def _by_room(network: Network, flow: Flow, ways: list[int], amount: Decimal, room: list[float]) -> list[int]:

@@ -240,7 +240,7 @@ class GraphSolving:
         balances = self.trade.constraints.balances
         if not balances:
             return True
-        needed = self.planner.charged(used)
+        needed = self.network.charged(used)
         needed[self.gives] = needed.get(self.gives, ZERO) + sends
         return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
 

@@ -1,6 +1,9 @@
 """Pools of several assets: their directions share reserves, and a route must not lose by using many of them."""
 
 from decimal import Decimal, localcontext
+from random import Random
+
+import pytest
 
 from app.domain.market import Weighted
 from app.domain.solver.exact import EXACT
@@ -74,3 +77,40 @@ def test_a_bound_over_pools_of_several_assets_is_tight() -> None:
     plain = weighted("plain", "30", A=("1000000", "0.5"), C=("1000000", "0.5"))
     solution = route(order("sell", "20000", "A", max_hops=20), [wide, plain])
     assert solution.certificate.gap_bps <= 0.01
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_market_used_twice_on_the_way_is_used_so_whichever_amount_is_fixed(seed: int) -> None:
+    draw = Random(seed)
+    worth = {asset: 10 ** draw.uniform(-2, 2) for asset in "ABCD"}
+    pools = []
+    for name in "klm":
+        chosen = {"A", *draw.sample("BCD", 2)} if name != "m" else {"B", "C", "D"}
+        parts = {asset: draw.uniform(0.1, 1) for asset in sorted(chosen)}
+        held = {
+            asset: (f"{1e6 * part / worth[asset] * draw.uniform(0.99, 1.01):.12g}", f"{part:.12g}")
+            for asset, part in parts.items()
+        }
+        pools.append(weighted(name, draw.choice(["1", "5", "30"]), **held))
+    tender = Decimal(f"{5e3 / worth['A']:.9g}")
+    sold = route(order("sell", tender, "A", max_hops=20), pools)
+    again = route(order("sell", sold.receives.amount, "B", max_hops=20), pools)
+    assert again.receives.amount >= sold.receives.amount
+    assert again.sends.amount <= sold.sends.amount * (1 + Decimal("1e-6"))
+
+
+def test_legs_that_take_from_the_same_reserve_share_out_what_a_search_cannot_better() -> None:
+    wide = weighted("wide", "30", A=("1000000", "0.4"), B=("1000000", "0.3"), C=("500000", "0.3"))
+    beside = weighted("beside", "5", B=("900000", "0.5"), C=("500000", "0.5"))
+    tender = Decimal(40000)
+    solution = route(order("sell", tender, "A", max_hops=20), [wide, beside])
+    best = Decimal(0)
+    with localcontext(EXACT):
+        for k in range(201):
+            first, second = WeightedState(wide), WeightedState(beside)
+            a_to_b = first.send(Asset("A"), Asset("B"), tender * (200 - k) / 200, UNITS)
+            a_to_c = first.send(Asset("A"), Asset("C"), tender * k / 200, UNITS)
+            c_to_b = second.send(Asset("C"), Asset("B"), a_to_c.receives, UNITS) if a_to_c is not None else None
+            received = [fill.receives for fill in (a_to_b, c_to_b) if fill is not None]
+            best = max(best, sum(received, Decimal(0)))
+    assert solution.receives.amount >= best
