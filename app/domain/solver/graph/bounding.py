@@ -19,6 +19,7 @@ BOUND_WIDENING = 1e-12
 ROUNDS = 64
 NOTICED = 1e-9
 CENTRINGS = 3
+DOUBLED_AT_MOST = 0.9
 
 
 @dataclass(slots=True)
@@ -115,7 +116,7 @@ class Bounding:
         nodes[network.segment_source[alone]] = nodes[network.segment_sink[alone]] = True
         nodes[shared.asset[chosen]] = True
         self._nodes = np.flatnonzero(nodes)
-        self._latest: tuple[Floats, float, bool, Bounded] | None = None
+        self._latest: tuple[Floats, tuple[float, bool, bool], Bounded] | None = None
         stable = chosen & (shared.pools[owner, AMPLIFIED] > 0.0)
         self._legs_beat_a_trade = bool(stable.any())
         unfixed = np.setdiff1d(shared.asset[stable], [start, end])
@@ -142,7 +143,9 @@ class Bounding:
         None where no prices are to be had.
         """
         price = self._anchored()
-        return self._descend(price, self.start, 0.0, 0.0, self.end) if self.is_priced(price) else None
+        if not self.is_priced(price):
+            return None
+        return self._descend(price, self.start, 0.0, 0.0, self.end, is_limited=False)
 
     def is_priced(self, price: Floats) -> bool:
         """Say whether prices are numbers that a bound can be had from."""
@@ -160,18 +163,24 @@ class Bounding:
         )  # fmt: skip
         return price
 
-    def tighten(self, price: Floats, amount: float, *, exact_out: bool) -> Bounded:
-        """Lower the bound for an amount from some prices on; the latest answer is kept."""
-        latest = self._latest
-        if latest is not None and latest[1:3] == (amount, exact_out) and np.array_equal(latest[0], price):
-            return latest[3]
+    def tighten(self, price: Floats, amount: float, *, exact_out: bool, of_any_amount: bool = False) -> Bounded:
+        """Lower the bound for an amount from some prices on; the latest answer is kept.
+
+        With `of_any_amount` what markets earn at those prices is that of routes of more, too.
+        """
+        latest, asked = self._latest, (amount, exact_out, of_any_amount)
+        if latest is not None and latest[1] == asked and np.array_equal(latest[0], price):
+            return latest[2]
         stated, supply = (self.end, -amount) if exact_out else (self.start, amount)
         scale = amount * float(price[stated])
-        bounded = self._descend(price, stated, supply, scale, self.start if exact_out else self.end)
-        self._latest = (price.copy(), amount, exact_out, bounded)
+        fixed = self.start if exact_out else self.end
+        bounded = self._descend(price, stated, supply, scale, fixed, is_limited=not of_any_amount)
+        self._latest = (price.copy(), asked, bounded)
         return bounded
 
-    def _descend(self, price: Floats, supplied: int, supply: float, scale: float, fixed: int) -> Bounded:
+    def _descend(
+        self, price: Floats, supplied: int, supply: float, scale: float, fixed: int, *, is_limited: bool
+    ) -> Bounded:
         compact = price[self._nodes]
         with np.errstate(all="ignore"):
             surplus, turnover = descend(
@@ -181,17 +190,27 @@ class Bounding:
             tightened[self._nodes] = compact
             bounded = Bounded(tightened, surplus, turnover)
             if self._legs_beat_a_trade:
-                bounded.surplus += over_one_trade(*self._parts[3:], compact)
+                bounded.surplus += self._in_legs(compact, surplus, scale, is_limited=is_limited)
                 if bounded.surplus > surplus + NOTICED * scale:
-                    centred = self._centred(bounded)
+                    centred = self._centred(bounded, scale, is_limited=is_limited)
                     if centred.surplus < bounded.surplus:
                         return centred
         return bounded
 
-    def _centred(self, bounded: Bounded) -> Bounded:
+    def _in_legs(self, compact: Floats, surplus: float, scale: float, *, is_limited: bool) -> float:
+        # What a route may lose on the way is what it brings and what markets earn; legs may at most double that. A
+        # route that brings more than exact-out's target is worth is worse than any bound.
+        whole = scale + surplus
+        if is_limited and whole > 0.0:
+            more = over_one_trade(*self._parts[3:], compact, 2.0 * whole)
+            if more <= DOUBLED_AT_MOST * whole:
+                return more
+        return over_one_trade(*self._parts[3:], compact, np.inf)
+
+    def _centred(self, bounded: Bounded, scale: float, *, is_limited: bool) -> Bounded:
         # An unused pool at the margin of its fee proves little of what legs on it earn; in the middle, that it is zero.
         price, network = bounded.price.copy(), self.network
         centre(network.source, network.sink, network.log_best, self.kept, self._stable, price, CENTRINGS)
         compact = price[self._nodes]
         total, turnover = earned(*self._parts, compact)
-        return Bounded(price, total + over_one_trade(*self._parts[3:], compact), turnover)
+        return Bounded(price, total + self._in_legs(compact, total, scale, is_limited=is_limited), turnover)

@@ -359,7 +359,7 @@ def descend(
 
 @compiled(
     "float64(float64[:, ::1], int64[::1], int64[::1], float64[::1], float64[::1], boolean[::1], boolean[::1], "
-    "float64[::1])"
+    "float64[::1], float64)"
 )
 def over_one_trade(
     pools: Floats,
@@ -370,8 +370,9 @@ def over_one_trade(
     enters: Flags,
     leaves: Flags,
     price: Floats,
+    budget: float,
 ) -> float:
-    """Sum by how much legs on StableSwap pools may earn more than one trade."""
+    """Sum by how much legs on StableSwap pools, never losing more than a budget, may earn more than one trade."""
     rows = workspace(first)
     more = 0.0
     for pool in range(pools.shape[0]):
@@ -382,6 +383,7 @@ def over_one_trade(
         in_legs = stable_in_legs(
             rows, weight[begin:end], end - begin, int(pools[pool, HELD]), pools[pool, FEE_LEFT],
             pools[pool, AMPLIFIED], pools[pool, HEIGHT], enters[begin:end], leaves[begin:end],
+            budget,
         )  # fmt: skip
         more += max(in_legs - once, 0.0)
     return more

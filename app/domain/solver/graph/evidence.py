@@ -32,7 +32,7 @@ def certify(planner: GraphPlanner, planned: GraphPlan, least_rate: float) -> Cer
     """
     value = planned.value
     exact_out = planner.trade.is_exact_out
-    proof = _prove(planner, planned)
+    proof = _prove(planner, planned, of_any_amount=least_rate > 0.0)
     bound = short_down(Decimal(max(proof.bound, 0.0))) if exact_out else short_up(Decimal(proof.bound))
     if least_rate and not exact_out and proof.rate < least_rate:
         leverage = least_rate / (least_rate - proof.rate)
@@ -50,7 +50,7 @@ class _Proof(NamedTuple):
     arbitrage: float
 
 
-def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
+def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
     network, relaxed = planner.network, planned.relaxed
     start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
     has_cycles = planner.relaxation.has_cycles
@@ -70,7 +70,7 @@ def _prove(planner: GraphPlanner, planned: GraphPlan) -> _Proof:
             return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage)
     elif not bounding.is_priced(begun):
         return known
-    tight = bounding.tighten(begun, amount, exact_out=exact_out)
+    tight = bounding.tighten(begun, amount, exact_out=exact_out, of_any_amount=of_any_amount)
     bound = tight.bound(start, end, amount, exact_out=exact_out)
     if not np.isfinite(bound):
         return known

@@ -29,7 +29,10 @@ scaled unit is worth and the balances. PULL becomes the derivative in the logari
 SEARCHES = 80
 CLOSE = 1e-13
 CONFIRMATIONS = 8
-PARTIAL_FEES = (0.5, 0.9, 0.97, 0.9, 0.97, 0.99, 0.97)
+PARTIAL_FEES = (0.5, 0.9, 0.97, 0.9, 0.97, 0.99, 0.97, 0.99, 0.997, 0.999)
+CONFINING_FEES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999)
+CONFINED = 0.25
+REFINEMENTS, AHEAD = 6, 4.0
 
 
 @compiled("float64(float64)")
@@ -285,7 +288,50 @@ def roam(balance: Floats, count: int, held: int, amplified: float, bend: float, 
     return math.inf
 
 
-@compiled("float64(float64[:, ::1], float64[::1], int64, int64, float64, float64, float64, boolean[::1], boolean[::1])")
+@compiled(
+    "float64(float64[:, ::1], float64[::1], int64, int64, float64, float64, float64, boolean[::1], boolean[::1], "
+    "float64, float64)"
+)
+def confined(
+    rows: Floats,
+    balance: Floats,
+    count: int,
+    held: int,
+    kept: float,
+    amplified: float,
+    bend: float,
+    enters: Flags,
+    leaves: Flags,
+    worth_at_most: float,
+    budget: float,
+) -> float:
+    """Bound how far in logarithms prices move under legs that never lose more than a budget; or infinity.
+
+    Nobody owes anything on the way: what a trade is worth and what other markets earn is all that legs here may lose at
+    any time. While prices have not moved by more than `far`, that limits what was sent, and if what was sent does not
+    move them so far, they never do.
+    """
+    least = math.inf
+    for part in CONFINING_FEES:
+        near = 1.0 / (1.0 + (1.0 / kept - 1.0) * part)
+        partly, _, worth, distance = stable_joint(rows, balance, count, held, near, amplified, bend, enters, leaves)
+        if partly <= 0.0:
+            # The pool's own prices are shadow prices then, and those differ from any others by two fees at most.
+            partly, worth, distance = 0.0, worth_at_most * kept * kept, 0.0
+        far = CONFINED * (1.0 - part)
+        rest = 1.0 - part / (kept + (1.0 - kept) * part) * math.exp(far + distance)
+        if rest <= 0.0 or worth <= 0.0:
+            continue
+        found = roam(balance, count, held, amplified, bend, (partly + budget) / worth / ((1.0 - kept) * rest))
+        if found <= far:
+            least = min(least, found)
+    return least
+
+
+@compiled(
+    "float64(float64[:, ::1], float64[::1], int64, int64, float64, float64, float64, boolean[::1], boolean[::1], "
+    "float64)"
+)
 def stable_in_legs(
     rows: Floats,
     balance: Floats,
@@ -296,8 +342,9 @@ def stable_in_legs(
     bend: float,
     enters: Flags,
     leaves: Flags,
+    budget: float,
 ) -> float:
-    """Bound what any legs one after the other earn from a StableSwap pool.
+    """Bound what any legs one after the other earn from a StableSwap pool, never losing more than a budget.
 
     Fees stay in the pool, and with three assets or more may better the price of a later leg: legs can beat one trade.
     For shadow prices `q >= p` they earn at most `q R - m D(R)` and, for whatever is sent, `q - p` less
@@ -312,7 +359,13 @@ def stable_in_legs(
     if free <= 0.0:
         return bound
     far = roam(balance, count, held, amplified, bend, (free - bound) / worth / (1.0 - kept))
-    for part in PARTIAL_FEES:
+    if budget < math.inf:
+        far = min(far, confined(rows, balance, count, held, kept, amplified, bend, enters, leaves, worth, budget))
+    distance = 0.0
+    for turn in range(len(PARTIAL_FEES) + REFINEMENTS):
+        part = PARTIAL_FEES[turn] if turn < len(PARTIAL_FEES) else 1.0 - AHEAD * (far + distance)
+        if not 0.0 < part < 1.0:
+            break
         near = 1.0 / (1.0 + (1.0 / kept - 1.0) * part)
         partly, _, worth, distance = stable_joint(rows, balance, count, held, near, amplified, bend, enters, leaves)
         rest = 1.0 - part / (kept + (1.0 - kept) * part) * math.exp(far + distance)

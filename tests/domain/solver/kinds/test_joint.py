@@ -67,7 +67,7 @@ def joint(pool: Weighted | Stable, price: Floats, *, legs: bool = False) -> tupl
     amplified = float(pool.amplification) * count
     height = float(exchange(pool).edges(pool.assets[0], pool.assets[1])[0, BEND]) * amplified
     if legs:
-        bound = stable_in_legs(rows, weight, count, count, kept, amplified, height, every, every)
+        bound = stable_in_legs(rows, weight, count, count, kept, amplified, height, every, every, np.inf)
         return bound, 0.0, rows
     bound, turnover, _, _ = stable_joint(rows, weight, count, count, kept, amplified, height, every, every)
     return bound, turnover, rows
