@@ -12,6 +12,7 @@ from app.domain.solver import PreparedMarket, prepare
 from app.domain.solver.graph.network import network_of
 from app.domain.trade import Constraints, Side, Trade
 from app.domain.values import Asset, Instrument, MarketId, Venue
+from app.telemetry import tune_collector
 
 LEVELS = 20
 BOOKS = 0.2
@@ -87,10 +88,11 @@ def _market(
 
 
 def ready(markets: Sequence[Market]) -> tuple[PreparedMarket, ...]:
-    """Prepare markets and arrange their network."""
+    """Prepare markets and arrange their network, and spare them the garbage collector as the service does."""
     prepared = tuple(one for one in map(prepare, markets) if one is not None)
     with np.errstate(all="ignore"):
         network_of(prepared, {})
+    tune_collector()
     return prepared
 
 
