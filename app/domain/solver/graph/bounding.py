@@ -11,7 +11,7 @@ import numpy as np
 from app.domain.solver.compiled import compiled
 from app.domain.solver.graph.dual import descend, earned, over_one_trade
 from app.domain.solver.graph.network import Network
-from app.domain.solver.graph.shared import AMPLIFIED, passable, shared_pools
+from app.domain.solver.graph.shared import AMPLIFIED, joined, passable, shared_pools
 from app.domain.solver.kernels import Flags, Floats, Ints
 from app.domain.solver.kinds.base import DEPTH_IN, DEPTH_OUT, SEGMENT_FIELDS
 
@@ -99,12 +99,16 @@ class Bounding:
     """The directions kept between two assets, their shared pools taken as one market each."""
 
     def __init__(self, network: Network, kept: Flags, start: int, end: int) -> None:
-        """Take apart what trades on its own and what shares reserves."""
+        """Take apart what trades on its own and what shares reserves.
+
+        `allows_more` says that the bound is also that of directions which are not kept.
+        """
         self.network, self.kept = network, kept
         self.start, self.end = start, end
         shared = shared_pools(network)
-        alone = np.flatnonzero((kept & (shared.entering < 0))[network.direction])
-        enters, leaves = passable(shared, kept)
+        together, self.allows_more = joined(shared, kept)
+        alone = np.flatnonzero((kept & ~together)[network.direction])
+        enters, leaves = passable(shared, together)
         owner = np.repeat(np.arange(len(shared.pools)), np.diff(shared.first))
         # What stands still in a pool changes nothing there.
         chosen = enters | leaves

@@ -83,6 +83,9 @@ def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
     names += [*planned.shortened, *planner.relaxation.rules]
     if not network.shares.any():
         return names
+    if planner.relaxation.bounding.allows_more:
+        # What is kept of a pool is what ways of so many hops may use.
+        names.append("max_hops")
     sent = planned.relaxed.sent
     used = np.flatnonzero(sent > 0.0)
     worth = sent[used] * planned.relaxed.price[network.source[used]]
@@ -90,7 +93,7 @@ def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
     counts = np.bincount(network.market[busy], minlength=len(network.exchanges))
     if bool((counts[network.shares] > 1).any()):
         names.append("shared_pools")
-    return names
+    return list(dict.fromkeys(names))
 
 
 def excluded_names(

@@ -80,6 +80,27 @@ def _arrange(network: Network) -> SharedPools:
     )
 
 
+def joined(shared: SharedPools, kept: Flags) -> tuple[Flags, bool]:
+    """Mark the directions kept that are weighed as trades of whole pools, and say whether those allow for more.
+
+    A pool that may do more than the directions kept of it is better weighed by each of them. That is no bound for a
+    StableSwap pool where one leg can better the price of another, as it takes two directions to do.
+    """
+    ways = np.flatnonzero(kept & (shared.entering >= 0))
+    owner = np.repeat(np.arange(len(shared.pools)), np.diff(shared.first))
+    pool = owner[shared.entering[ways]]
+    enters, leaves = passable(shared, kept)
+    count = len(shared.pools)
+    possible = np.bincount(owner, enters, count) * np.bincount(owner, leaves, count)
+    possible -= np.bincount(owner, enters & leaves, count)
+    there = np.bincount(pool, minlength=count)
+    is_stable = shared.pools[:, AMPLIFIED] > 0.0
+    together = (there > 1) & (is_stable | (there == possible))
+    chosen = np.zeros(len(kept), np.bool_)
+    chosen[ways[together[pool]]] = True
+    return chosen, bool((together & (there < possible)).any())
+
+
 def passable(shared: SharedPools, kept: Flags) -> tuple[Flags, Flags]:
     """Mark the members that may enter their pool and those that may leave it by the directions kept."""
     enters = np.zeros(len(shared.asset), np.bool_)
