@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from app.domain.solver.graph.elimination import eliminate, substitute
 
@@ -29,3 +30,9 @@ def test_sparse_elimination_solves_what_a_dense_solver_does(nodes: int, edges: i
 def test_what_is_not_positive_definite_is_said_to_be_so() -> None:
     one = np.ones(1)
     assert not eliminate(np.zeros(1, np.int64), np.ones(1, np.int64), one, 1, np.array([0.5, 0.5]))[0]
+
+
+def test_a_factorisation_waits_for_no_other_core() -> None:
+    libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
+    assert libraries
+    assert {each["num_threads"] for each in libraries} == {1}
