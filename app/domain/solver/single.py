@@ -199,7 +199,7 @@ class _Solving:
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
-        free = self._uncharged(planned, held)
+        free = self._uncharged(planned)
         if free is not None:
             return free
         if not self.trade.constraints.allow_partial:
@@ -207,14 +207,14 @@ class _Solving:
         self.binding.append("balances")
         return self._afford(planned, held)
 
-    def _uncharged(self, planned: Plan, held: Decimal) -> Plan | None:
+    def _uncharged(self, planned: Plan) -> Plan | None:
         # What is paid aside in the asset given may be all that the balance falls short of.
         if not self.planner.paid_aside(planned.execution).get(self.gives, ZERO):
             return None
         before = self.planner.bounds
         self.planner.without(self.gives)
         free = self.planner.plan(planned.target, self.exact_out) if self.planner.bounds.modes.any() else None
-        if free is not None and self._needs(free) <= held:
+        if free is not None and self._affordable(free):
             self.binding.append("balances")
             return free
         self.planner.bounds = before

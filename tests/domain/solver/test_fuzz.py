@@ -8,7 +8,7 @@ from tests.domain.solver.wild import draw
 
 HARD = (
     33, 84, 111, 173, 192, 226, 276, 282, 303, 486, 931, 1283, 1851, 2255, 2382, 2851, 3203, 3329, 8723, 8757, 9846,
-    11115,
+    11115, 103835,
 )  # fmt: skip
 """Instances that a simpler solver answers wrongly."""
 

@@ -220,15 +220,14 @@ class GraphSolving:
         held = constraints.balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
-        free = self._uncharged(planned, held)
+        free = self._uncharged(planned)
         if free is not None:
             return free
         if not constraints.allow_partial:
             refuse_balance(self.trade, [self._needs(planned)], self.gives)
         self.binding.append("balances")
-        cheapest = held
-        smaller = None if self.exact_out else self._tender(planned, cheapest)
-        smaller = smaller or self._largest(planned.target, lambda plan: self._needs(plan) <= cheapest)
+        smaller = None if self.exact_out else self._tender(planned, held)
+        smaller = smaller or self._largest(planned.target, lambda plan: self._affordable(plan.journey))
         if smaller is None:
             refuse_balance(self.trade, [self._needs(planned)], self.gives)
         return smaller
@@ -244,14 +243,14 @@ class GraphSolving:
         needed[self.gives] = needed.get(self.gives, ZERO) + sends
         return all(asset == self.takes or needed.get(asset, ZERO) <= held for asset, held in balances.items())
 
-    def _uncharged(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
+    def _uncharged(self, planned: GraphPlan) -> GraphPlan | None:
         # What is paid aside in the asset given may be all that the balance falls short of.
         if not self.planner.paid_aside(planned.journey).get(self.gives, ZERO):
             return None
         before = self.planner.kept
         self.planner.restrict(before & ~self._payable_in(self.gives))
         free = self.planner.plan(planned.target, self.exact_out)
-        if free is not None and self._needs(free) <= held:
+        if free is not None and self._affordable(free.journey):
             self.binding.append("balances")
             return free
         self.planner.restrict(before)
@@ -260,7 +259,7 @@ class GraphSolving:
     def _tender(self, planned: GraphPlan, held: Decimal) -> GraphPlan | None:
         tender = floor_to(held - self.planner.paid_aside(planned.journey).get(self.gives, ZERO), self.grid)
         smaller = self.planner.plan(tender, False) if tender > 0 else None
-        return smaller if smaller is not None and self._needs(smaller) <= held else None
+        return smaller if smaller is not None and self._affordable(smaller.journey) else None
 
     def _payable_in(self, asset: Asset) -> Flags:
         costs = [exchange.market.fixed_cost for exchange in self.network.exchanges]
