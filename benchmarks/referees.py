@@ -13,8 +13,8 @@ import numpy as np
 from scipy import sparse
 from scipy.optimize import minimize
 
+from app.domain.compiled import compiled
 from app.domain.market import ConstantProduct, Weighted
-from app.domain.solver.compiled import compiled
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, RATE

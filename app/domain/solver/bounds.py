@@ -1,9 +1,21 @@
-"""The price a trade may cost at worst."""
+"""What a fill loses against the arrival price, and the price a trade may cost at worst."""
 
 from decimal import Decimal
 
 from app.domain.solver.exact import BASIS_POINTS, ONE
 from app.domain.trade import Side, Trade
+
+
+def lost(sends: Decimal, receives: Decimal, arrival: Decimal, *, buys: bool) -> Decimal:
+    """Return what a fill loses against the arrival price, in the quote asset."""
+    return sends - arrival * receives if buys else arrival * sends - receives
+
+
+def slippage_bps(sends: Decimal, receives: Decimal, arrival: Decimal, *, buys: bool) -> Decimal:
+    """Return how far a fill's price is beyond the arrival price."""
+    if buys:
+        return (sends / (arrival * receives) - ONE) * BASIS_POINTS
+    return (ONE - receives / (arrival * sends)) * BASIS_POINTS
 
 
 def price_bound(trade: Trade, arrival: Decimal) -> tuple[Decimal, str] | None:

@@ -8,7 +8,7 @@ fraction of the next, what it would exchange alone, and its surplus at the final
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

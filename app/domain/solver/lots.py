@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.kernels import (
     BASE_IS_TAKEN,
     FROZEN,

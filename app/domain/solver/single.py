@@ -6,7 +6,7 @@ from decimal import Decimal, localcontext
 from typing import NoReturn
 
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
-from app.domain.solver.bounds import price_bound
+from app.domain.solver.bounds import lost, price_bound, slippage_bps
 from app.domain.solver.certificate import certify
 from app.domain.solver.exact import BASIS_POINTS, EXACT, MOST, ONE, ZERO, ceil_to, floor_to, ratio
 from app.domain.solver.explain import excluded_names
@@ -306,9 +306,7 @@ class _Solving:
         refuse_price(self.trade, fills, slips, by_limit=name == "limit_price", buys=self.pair.buys)
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
-        if self.pair.buys:
-            return (sends / (self.arrival * receives) - ONE) * BASIS_POINTS
-        return (ONE - receives / (self.arrival * sends)) * BASIS_POINTS
+        return slippage_bps(sends, receives, self.arrival, buys=self.pair.buys)
 
     def _state(self, planned: Plan) -> Solution:
         trade, pair, execution = self.trade, self.pair, planned.execution
@@ -333,7 +331,7 @@ class _Solving:
             )
             fees += fill.fee if side.fee_asset == quote else fill.fee * arrival
         fixed = self.planner.fixed_cost(execution, planned.prices)
-        lost = sends - arrival * receives if pair.buys else arrival * sends - receives
+        loss = lost(sends, receives, arrival, buys=pair.buys)
         complete = self.conceivable and planned.target == self.wanted
         residual = trade.quantity - sends if complete and not self.exact_out else ZERO
         limited = self.least_rate if not complete else 0.0
@@ -347,11 +345,11 @@ class _Solving:
             Amount(takes, receives),
             ratio(sends, receives) if pair.buys else ratio(receives, sends),
             arrival,
-            float(ratio(lost * BASIS_POINTS, arrival * (receives if pair.buys else sends))) if arrival else 0.0,
+            float(ratio(loss * BASIS_POINTS, arrival * (receives if pair.buys else sends))) if arrival else 0.0,
             {gives: residual} if residual else {},
-            Costs(fees, lost - fees, fixed, quote),
+            Costs(fees, loss - fees, fixed, quote),
             (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, tuple(legs)),),
-            ScheduleCost(lost + fixed, ZERO),
+            ScheduleCost(loss + fixed, ZERO),
             certificate,
             self._explain(planned),
         )

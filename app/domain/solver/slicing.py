@@ -8,6 +8,7 @@ from decimal import Decimal
 from app.domain.errors import Infeasible
 from app.domain.solution import Costs, Solution
 from app.domain.solver import single
+from app.domain.solver.bounds import lost
 from app.domain.solver.exact import STATED, ZERO, ceil_to, floor_to, unit
 from app.domain.solver.problem import Problem
 from app.domain.trade import Schedule, Side
@@ -223,11 +224,11 @@ class SliceRouter:
                 sent = part.quantity if not exact_out else ceil_to(solved.sends.amount * share, self._given)
                 received = part.quantity if exact_out else floor_to(solved.receives.amount * share, self._taken)
                 fee, aside = STATED.multiply(solved.costs.fees, share), solved.costs.fixed
-            lost = sent - solved.arrival_price * received if buys else solved.arrival_price * sent - received
+            loss = lost(sent, received, solved.arrival_price, buys=buys)
             sends, receives = sends + sent, receives + received
-            fees, fixed, impact = fees + fee, fixed + aside, impact + lost - fee
+            fees, fixed, impact = fees + fee, fixed + aside, impact + loss - fee
             base.append(received if buys else sent)
-            losses.append(lost)
+            losses.append(loss)
         costs = Costs(fees, impact, fixed, self.trade.instrument.quote)
         return Tally(sends, receives, costs, tuple(base), tuple(losses))
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.dual import descend, earned, over_one_trade
 from app.domain.solver.graph.network import Network
 from app.domain.solver.graph.shared import AMPLIFIED, joined, passable, shared_pools

@@ -1,14 +1,11 @@
 """What a run of segments exchanges, and the most that all of them can be worth at given prices."""
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.solver.compiled import compiled
-from app.domain.solver.kernels import Floats, Ints
+from app.domain.compiled import compiled
+from app.domain.solver.kernels import Flags, Floats, Ints
 from app.domain.solver.kinds.base import CAP, CAP_OUT, RATE
 from app.domain.solver.kinds.segments import conjugate, evaluate, required
-
-Flags = npt.NDArray[np.bool_]
 
 ROUNDING = 1e-12
 """The share by which an amount may exceed what a run holds before the run counts as too thin."""

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.elimination import eliminate, substitute
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import (

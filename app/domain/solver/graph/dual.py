@@ -6,7 +6,7 @@ those not in use lend theirs, so that prices which they tie together move togeth
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.factors import clear, eliminate, solve
 from app.domain.solver.graph.shared import AMPLIFIED, FEE_LEFT, HEIGHT, HELD
 from app.domain.solver.kernels import Flags, Floats, Ints

@@ -10,7 +10,7 @@ from importlib import import_module
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.kernels import Floats, Ints
 
 SPARSE_DEGREE = 10

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.kernels import Flags, Floats, Ints
 
 

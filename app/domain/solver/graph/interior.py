@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.elimination import eliminate, substitute
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, DEPTH_IN, DEPTH_OUT, KEPT, LINEAR, POWER, POWERED, RATE, SHAPE

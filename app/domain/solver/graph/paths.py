@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.curves import amount_in, amount_out
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.rules import rules_of

@@ -9,6 +9,7 @@ from typing import NoReturn
 import numpy as np
 
 from app.domain.market import OrderBook
+from app.domain.reach import MOST_HOPS
 from app.domain.solver import refusal
 from app.domain.solver.exact import MOST, ZERO, floor_to
 from app.domain.solver.graph.network import Flags, Network
@@ -19,7 +20,6 @@ from app.domain.solver.sides import BookSide
 from app.domain.trade import Constraints, Selection, Trade
 from app.domain.values import plain
 
-MOST_HOPS = 20
 MOST_LEGS = 1000
 WIDENINGS = 40
 BISECTIONS = 24

@@ -8,8 +8,8 @@ from typing import NoReturn
 import numpy as np
 
 from app.domain.solution import Costs, Explanation, Leg, ScheduleCost, Slice, Solution
-from app.domain.solver.bounds import price_bound
-from app.domain.solver.exact import BASIS_POINTS, MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
+from app.domain.solver.bounds import lost, price_bound, slippage_bps
+from app.domain.solver.exact import MOST, ONE, ZERO, ceil_to, floor_to, ratio, unit
 from app.domain.solver.graph.evidence import certify, excluded_names
 from app.domain.solver.graph.network import Flags, Network, network_of
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
@@ -315,9 +315,7 @@ class GraphSolving:
         refuse_price(self.trade, fills, slips, by_limit=name == "limit_price", buys=self.buys)
 
     def _slippage(self, sends: Decimal, receives: Decimal) -> Decimal:
-        if self.buys:
-            return (sends / (self.arrival * receives) - ONE) * BASIS_POINTS
-        return (ONE - receives / (self.arrival * sends)) * BASIS_POINTS
+        return slippage_bps(sends, receives, self.arrival, buys=self.buys)
 
     def _legs(self, steps: Iterable[Step]) -> tuple[Leg, ...]:
         network = self.network
@@ -349,7 +347,7 @@ class GraphSolving:
         worth = {**planned.prices, base: arrival, quote: ONE}
         fees = sum((leg.fee.amount * worth.get(leg.fee.asset, ZERO) for leg in legs), ZERO)
         fixed = self.planner.fixed_cost(journey, planned.prices)
-        lost = sends - arrival * receives if self.buys else arrival * sends - receives
+        loss = lost(sends, receives, arrival, buys=self.buys)
         complete = self.conceivable and planned.target == self.wanted
         residuals = {self.network.assets[k]: amount for k, amount in sorted(journey.residuals.items())}
         if complete and not self.exact_out and trade.quantity > sends:
@@ -364,9 +362,9 @@ class GraphSolving:
             arrival,
             float(self._slippage(sends, receives)) if arrival else 0.0,
             residuals,
-            Costs(fees, lost - fees, fixed, quote),
+            Costs(fees, loss - fees, fixed, quote),
             (Slice(None, min(receives, trade.quantity) if self.exact_out else sends, False, legs),),
-            ScheduleCost(lost + fixed, ZERO),
+            ScheduleCost(loss + fixed, ZERO),
             certificate,
             Explanation(
                 tuple(simpler_ways(self.planner, planned, self._keeps)), tuple(dict.fromkeys(names)), planned.prices

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.flows import Flow
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import stepped_in, stepped_out

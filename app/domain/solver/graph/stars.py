@@ -15,8 +15,8 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from app.domain.compiled import compiled
 from app.domain.market import Stable, Weighted
-from app.domain.solver.compiled import compiled
 from app.domain.solver.graph.interior import begin_anywhere, exchange, optimise
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.selected import ITERATIONS, STARTING_FLOW, Relaxed, Task

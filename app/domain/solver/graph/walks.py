@@ -1,14 +1,11 @@
 """Walks over the graph: how far, at which best rate, and what one path brings."""
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.curves import amount_in, amount_out
-from app.domain.solver.kernels import Floats, Ints
+from app.domain.solver.kernels import Flags, Floats, Ints
 from app.domain.solver.kinds.base import DEPTH_OUT, POWER, POWERED, RATE, SHAPE
-
-Flags = npt.NDArray[np.bool_]
 
 
 @compiled("int64[::1](int64[::1], int64[::1], boolean[::1], int64, int64, int64)")

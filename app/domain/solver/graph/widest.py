@@ -1,13 +1,10 @@
 """What a flow over the graph is made of: cycles, which are taken out, and ways, of which the widest are kept."""
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.graph.walks import longest_ways
-from app.domain.solver.kernels import Floats, Ints
-
-Flags = npt.NDArray[np.bool_]
+from app.domain.solver.kernels import Flags, Floats, Ints
 
 MOST_WAYS = 512
 """Ways tried: what is left to narrower ones is next to nothing."""

@@ -15,7 +15,7 @@ never earn more. `stable_in_legs` is for StableSwap, where they can.
 
 import math
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.kernels import EPSILON, Flags, Floats
 
 WORTH, WEIGHT, LOW, HIGH, Z, CLIPPED, PULL, STIFF, FIRST, SECOND = range(10)

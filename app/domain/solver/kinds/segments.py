@@ -6,7 +6,7 @@ StableSwap needs no iteration here: with the invariant and the balances that sta
 
 import math
 
-from app.domain.solver.compiled import compiled
+from app.domain.compiled import compiled
 from app.domain.solver.kinds.base import (
     BEND,
     CAP,
