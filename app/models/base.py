@@ -8,7 +8,7 @@ from sqlalchemy.types import BigInteger, UserDefinedType
 
 LAKE = "lake"
 WAREHOUSE = "warehouse"
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest migration: what a process expects to find."""
 
 metadata = MetaData(

@@ -17,6 +17,7 @@ from app.domain.bars import Bars
 from app.domain.errors import FieldError, Invalid, NotFound
 from app.infra.db import Database
 from app.infra.repositories import prices as repository
+from app.infra.repositories.partitions import Partitions
 from app.infra.repositories.prices import NewTick, StoredBar, StoredTick
 from app.services.documents import timestamp
 from app.services.market_listing import Listing
@@ -63,6 +64,7 @@ class PriceHistory:
         self._database = database
         self._listing = listing
         self._clock = clock
+        self._partitions = Partitions(database)
         self._latest: OrderedDict[str, _Entry] = OrderedDict()
 
     async def write(self, prices: Sequence[PriceIn], *, default_source: str) -> int:
@@ -78,6 +80,9 @@ class PriceHistory:
         if errors:
             raise Invalid("the prices are not valid", tuple(errors[:_MAX_ERRORS]))
         ticks.sort()
+        moments = {tick.at for tick in ticks}
+        for parent in ("lake.price", "lake.bar"):
+            await self._partitions.ensure(parent, moments)
         async with self._database.transaction() as connection:
             added = await repository.add(connection, ticks)
         telemetry.prices_written(added)

@@ -147,4 +147,4 @@ async def test_ticks_and_bars_are_found_by_index(clean_database: Database, price
         for statement, arguments in statements.items():
             plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
             assert "Seq Scan" not in plan
-            assert "uq_price_tick" in plan or "pk_bar" in plan
+            assert "Index" in plan

@@ -67,7 +67,7 @@ WITH added AS (
   INSERT INTO lake.bar AS b
     (instrument, start, open, high, low, close, volume, notional, count, price_sum, first_at, last_at)
   SELECT * FROM seconds
-  ON CONFLICT (instrument, start) DO UPDATE SET
+  ON CONFLICT (instrument, start, span_s) DO UPDATE SET
     open = CASE WHEN (excluded.first_at, excluded.open) < (b.first_at, b.open) THEN excluded.open ELSE b.open END,
     high = greatest(b.high, excluded.high),
     low = least(b.low, excluded.low),
