@@ -351,5 +351,7 @@ def _create_measured() -> None:
         comment="Parts of backfills that are done",
     )
     for name, comment in (("missing", "features without a value"), ("stale", "inputs older than they should be")):
-        column = sa.Column(name, postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False, comment=comment)
+        column: sa.Column[list[str]] = sa.Column(
+            name, postgresql.ARRAY(sa.Text()), server_default="{}", nullable=False, comment=comment
+        )
         op.add_column("feature", column, schema="warehouse")

@@ -64,19 +64,25 @@ async def write(
     action = "NOTHING"
     if replace and others:
         action = "UPDATE SET " + ", ".join(f"{_quoted(name)} = excluded.{_quoted(name)}" for name in others)
+    key = ", ".join(map(_quoted, keys))
     try:
-        found = await connection.fetch(
+        found = await connection.fetchrow(
             f"""
-            INSERT INTO {table.fullname} ({names})
-            SELECT {names} FROM json_populate_recordset(NULL::{table.fullname}, $1::text::json)
-            ON CONFLICT ({", ".join(map(_quoted, keys))}) DO {action} RETURNING xmax = 0
+            WITH given AS (SELECT * FROM json_populate_recordset(NULL::{table.fullname}, $1::text::json)),
+            present AS (SELECT count(*) AS n FROM {table.fullname} WHERE ({key}) IN (SELECT {key} FROM given)),
+            written AS (
+              INSERT INTO {table.fullname} ({names}) SELECT {names} FROM given
+              ON CONFLICT ({key}) DO {action} RETURNING 1
+            )
+            SELECT (SELECT count(*) FROM written), (SELECT n FROM present)
             """,
             rows,
         )
     except _REFUSED as error:
         raise Invalid(f"{table.name}: {error}") from error
-    inserted = sum(row[0] for row in found)
-    return inserted, len(found) - inserted
+    assert found is not None
+    replaced = found[1] if action != "NOTHING" else 0
+    return found[0] - replaced, replaced
 
 
 def _order(table: Table) -> list[str]:
