@@ -15,7 +15,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 WINDOW = 300
 FILL_LIMIT_S = 60
-BAR_COLUMNS = ("start", "open", "high", "low", "close", "volume", "notional", "count", "last_at")
+BAR_COLUMNS = ("start", "open", "high", "low", "close", "volume", "notional", "count", "price_sum", "last_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,7 @@ class Bars:
     volume: FloatArray
     notional: FloatArray
     count: FloatArray
+    price_sum: FloatArray
     last_at: FloatArray
     is_gap_fill: BoolArray
 
@@ -80,8 +81,8 @@ class Bars:
         columns = list(zip(*rows, strict=True))
         start = _seconds(columns[0])
         order = np.argsort(start, kind="stable")
-        open_, high, low, close, volume, notional, count = (
-            np.array(column, dtype=np.float64)[order] for column in columns[1:8]
+        open_, high, low, close, volume, notional, count, price_sum = (
+            np.array(column, dtype=np.float64)[order] for column in columns[1:9]
         )
         return cls(
             instrument=instrument,
@@ -94,7 +95,8 @@ class Bars:
             volume=volume,
             notional=notional,
             count=count,
-            last_at=_seconds(columns[8])[order],
+            price_sum=price_sum,
+            last_at=_seconds(columns[9])[order],
             is_gap_fill=np.zeros(len(start), dtype=np.bool_),
         )
 
@@ -109,7 +111,7 @@ class Bars:
         """Return no bars at all."""
         none = np.empty(0)
         flags = np.empty(0, dtype=np.bool_)
-        return cls(instrument, interval_s, none, none, none, none, none, none, none, none, none, flags)
+        return cls(instrument, interval_s, none, none, none, none, none, none, none, none, none, none, flags)
 
     def __len__(self) -> int:
         return len(self.start)
@@ -164,6 +166,7 @@ class Bars:
             np.where(gap, 0.0, self.volume[source]),
             np.where(gap, 0.0, self.notional[source]),
             np.where(gap, 0.0, self.count[source]),
+            np.where(gap, 0.0, self.price_sum[source]),
             self.last_at[source],
             gap,
         )
@@ -180,6 +183,7 @@ class Bars:
             self.volume[first:stop],
             self.notional[first:stop],
             self.count[first:stop],
+            self.price_sum[first:stop],
             self.last_at[first:stop],
             self.is_gap_fill[first:stop],
         )

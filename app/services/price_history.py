@@ -210,7 +210,8 @@ def _retrieve(task: "asyncio.Task[None]") -> None:
 def _read_bars(row: asyncpg.Record) -> Bars:
     if row[1] is None:
         return Bars.empty(row[0])
-    start, open_, high, low, close, volume, notional, count, last_at = (np.array(column) for column in row[1:])
+    columns = (np.array(column) for column in row[1:])
+    start, open_, high, low, close, volume, notional, count, price_sum, last_at = columns
     return Bars(
         instrument=row[0],
         interval_s=1,
@@ -222,6 +223,7 @@ def _read_bars(row: asyncpg.Record) -> Bars:
         volume=volume,
         notional=notional,
         count=count,
+        price_sum=price_sum,
         last_at=last_at,
         is_gap_fill=np.zeros(len(start), dtype=np.bool_),
     )

@@ -91,6 +91,7 @@ def test_a_short_silence_repeats_the_last_close_and_is_flagged() -> None:
     assert window.close.tolist() == [100.0, 101.0, 101.0, 101.0, 104.0, 104.0, 104.0]
     assert window.is_gap_fill.tolist() == [False, False, True, True, False, True, True]
     assert window.volume.tolist() == [2.0, 2.0, 0.0, 0.0, 2.0, 0.0, 0.0]
+    assert window.price_sum.tolist() == [100.0, 101.0, 0.0, 0.0, 104.0, 0.0, 0.0]
     assert window.open[2] == window.high[2] == window.low[2] == 101.0
 
 

@@ -35,7 +35,7 @@ def bars_every(seconds: int, moves_bp: list[float], volume: float = 2.0) -> Bars
     rows = []
     for index, close in enumerate(closes):
         at = START + timedelta(seconds=index * seconds)
-        rows.append((at, close, close, close, close, volume, volume * close, 1, at))
+        rows.append((at, close, close, close, close, volume, volume * close, 1, close, at))
     return Bars.from_rows("BTC-USD", rows)
 
 

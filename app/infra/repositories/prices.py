@@ -125,7 +125,8 @@ SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
   SELECT array_agg(extract(epoch FROM start)::float8 ORDER BY start), array_agg(open ORDER BY start),
          array_agg(high ORDER BY start), array_agg(low ORDER BY start), array_agg(close ORDER BY start),
          array_agg(volume ORDER BY start), array_agg(notional ORDER BY start),
-         array_agg(count::float8 ORDER BY start), array_agg(extract(epoch FROM last_at)::float8 ORDER BY start)
+         array_agg(count::float8 ORDER BY start), array_agg(price_sum ORDER BY start),
+         array_agg(extract(epoch FROM last_at)::float8 ORDER BY start)
   FROM (
     SELECT * FROM lake.bar WHERE instrument = name AND start <= $2 ORDER BY start DESC LIMIT $3
   ) latest

@@ -39,7 +39,8 @@ def make_bars(closes: Sequence[float], seed: int = 0, volumes: Sequence[float] |
         high = max(open_, close) * (1 + 1e-4 * random.random())
         low = min(open_, close) * (1 - 1e-4 * random.random())
         last_at = start + timedelta(milliseconds=400)
-        rows.append((start, open_, high, low, close, volume, volume * close, 1 + index % 3, last_at))
+        count = 1 + index % 3
+        rows.append((start, open_, high, low, close, volume, volume * close, count, count * close, last_at))
     return Bars.from_rows("BTC-USD", rows)
 
 
@@ -187,7 +188,7 @@ def test_a_flat_market_is_neither_oversold_nor_an_error() -> None:
 
 def flat_rows(length: int) -> list[tuple[object, ...]]:
     seconds = [START + timedelta(seconds=index) for index in range(length)]
-    return [(second, 5.0, 5.0, 5.0, 5.0, 0.0, 0.0, 1, second) for second in seconds]
+    return [(second, 5.0, 5.0, 5.0, 5.0, 0.0, 0.0, 1, 5.0, second) for second in seconds]
 
 
 @settings(max_examples=25, deadline=None)
