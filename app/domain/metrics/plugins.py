@@ -1,0 +1,83 @@
+"""Metrics that others add."""
+
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+from app.domain.bars import WINDOW, Bars
+from app.domain.metrics.catalog import Metric
+
+PLUGIN_NAME = re.compile(r"x\.[a-z][a-z0-9_]{0,62}")
+
+
+@runtime_checkable
+class MetricPlugin(Protocol):
+    """One metric of a window that someone else wrote; `name` reads `x.something`.
+
+    `compute` is a pure function: what it says of a window decides, at any later time, what it says of the same one.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name among all metrics."""
+
+    @property
+    def unit(self) -> str:
+        """What it is counted in."""
+
+    @property
+    def description(self) -> str:
+        """What it is."""
+
+    @property
+    def least_bars(self) -> int:
+        """How many bars it needs; it is not asked about fewer."""
+
+    def compute(self, window: Bars) -> float:
+        """Compute its value; NaN or an infinity if there is none."""
+
+
+class Plugins:
+    """The plug-ins at hand, by name."""
+
+    def __init__(self, plugins: Iterable[MetricPlugin] = ()) -> None:
+        self._plugins: dict[str, MetricPlugin] = {}
+        for plugin in plugins:
+            reason = self.reason_against(plugin)
+            if reason:
+                raise ValueError(reason)
+            self._plugins[plugin.name] = plugin
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._plugins
+
+    def __iter__(self) -> Iterator[MetricPlugin]:
+        return iter(self._plugins.values())
+
+    def reason_against(self, plugin: object) -> str | None:
+        """Say why a plug-in can't be added, if it can't."""
+        if not isinstance(plugin, MetricPlugin):
+            return "it lacks one of name, unit, description, least_bars and compute(window)"
+        if not PLUGIN_NAME.fullmatch(str(plugin.name)):
+            return f"the name {plugin.name!r} must be x. and then small letters, digits and underscores"
+        if plugin.name in self._plugins:
+            return f"the name {plugin.name} is taken by another plug-in; choose another"
+        if plugin.least_bars not in range(1, WINDOW + 1):
+            return f"least_bars of {plugin.name} must be a whole number from 1 to {WINDOW}"
+        return None
+
+    def metrics(self) -> tuple[Metric, ...]:
+        """Describe the plug-ins as the catalog does."""
+        return tuple(Metric(plugin.name, "x", plugin.unit, plugin.description, plugin.least_bars) for plugin in self)
+
+    def measure(self, name: str, window: Bars) -> float:
+        """Ask a plug-in about a window."""
+        plugin = self._plugins[name]
+        if len(window) < plugin.least_bars:
+            return math.nan
+        value = float(plugin.compute(window))
+        return value if math.isfinite(value) else math.nan
+
+
+NO_PLUGINS = Plugins()
