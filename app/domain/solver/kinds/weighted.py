@@ -1,8 +1,10 @@
 """Two to eight reserves with relative weights: `out = y * (1 - (x / (x + c)) ** (weight in / weight out))`."""
 
+from bisect import bisect_left
 from decimal import Context, Decimal, DivisionByZero, InvalidOperation
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from typing import Self
 
 import numpy as np
@@ -24,6 +26,40 @@ _LARGEST_ROOT = 16
 _TRUSTED = 1e-290
 _REFINEMENTS = 3
 """Each doubles the digits of a float, of which there are at least fifteen."""
+_SERIES = Context(
+    prec=57, rounding=EXACT.rounding, Emin=EXACT.Emin, Emax=EXACT.Emax, traps=[InvalidOperation, DivisionByZero]
+)
+_MOST_TERMS = 28
+_LEFT_OUT = 1e-54
+"""The share of a sum that the terms left out of it may be worth."""
+
+
+@lru_cache(maxsize=4096)
+def _binomial(numerator: Decimal, denominator: Decimal) -> tuple[list[list[Decimal]], list[float]]:
+    # `1 - (1 - share) ** power` over `share`, by powers of the share, highest first; and up to which share so many do.
+    power = _SERIES.divide(numerator, denominator)
+    terms, falling = [power], power
+    for k in range(1, _MOST_TERMS + 1):
+        falling = _SERIES.divide(_SERIES.multiply(falling, k - power), Decimal(k + 1))
+        terms.append(falling)
+    reach = []
+    for k in range(1, _MOST_TERMS + 1):
+        left_out = float(abs(terms[k] / power))
+        most = 0.5 / max(1.0, abs(k - float(power)) / (k + 1.0))
+        reach.append(min(most, (0.5 * _LEFT_OUT / left_out) ** (1.0 / k) if left_out > 0.0 else most))
+    return [terms[k::-1] for k in range(_MOST_TERMS)], list(accumulate(reach, max))
+
+
+def fallen(share: Decimal, numerator: Decimal, denominator: Decimal) -> Decimal | None:
+    """Return `1 - (1 - share) ** (numerator / denominator)` without cancellation, where the share is small enough."""
+    series, reach = _binomial(numerator, denominator)
+    terms = bisect_left(reach, float(share))
+    if terms == _MOST_TERMS:
+        return None
+    add, total = _SERIES.fma, ZERO
+    for term in series[terms]:
+        total = add(total, share, term)
+    return _SERIES.multiply(total, share)
 
 
 @lru_cache(maxsize=1024)
@@ -81,6 +117,10 @@ class WeightedState(PoolState):
         if into == out_of:
             left = paid * held / full
             return paid * counted / full, full / left
+        part = fallen(_SERIES.divide(counted, full), into, out_of)
+        if part is not None:
+            out = paid * part
+            return out, full * out_of / ((paid - out) * into)
         left = paid * max(raised(held / full, into, out_of), _LEAST_LEFT)
         return paid - left, full * out_of / (left * into)
 
@@ -90,6 +130,9 @@ class WeightedState(PoolState):
         into, out_of = self.weights[gives], self.weights[takes]
         if into == out_of:
             return held * out / (paid - out)
+        part = fallen(_SERIES.divide(out, paid), -out_of, into)
+        if part is not None:
+            return -held * part
         return held * (raised(paid / (paid - out), out_of, into) - ONE)
 
     def given_per_taken(self, gives: Asset, takes: Asset) -> Decimal:
