@@ -23,6 +23,7 @@ from app.domain.solver.graph.flows import (
     without_cycles,
     worthwhile,
 )
+from app.domain.solver.graph.foreseen import Foreseeing, Foreseen, better
 from app.domain.solver.graph.jointly import Jointly
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
@@ -39,7 +40,7 @@ from app.domain.trade import Trade
 from app.domain.values import Asset
 
 COMPLETE = Decimal("1e-9")
-FAR_APART, WORTH_IMPROVING, WORTH_MIRRORING = 4e-7, 1e-6, 1e-4
+FAR_APART, WORTH_IMPROVING, NEARLY, WORTH_MIRRORING = 4e-7, 1e-6, 1e-5, 1e-4
 MIRRORINGS, NOTICED = 3, 1 - Decimal("1e-6")
 MOST_CHOSEN = 128
 """Where so many legs may be used, choosing among them one by one brings nothing."""
@@ -120,7 +121,10 @@ class GraphPlanner:
         elif joined is not None and together and not self._broken(together):
             candidates += self._sent_on(joined, target) if exact_out else self._simulated(together, target, survey)
         broken = self._broken(flow)
-        if flow:
+        foreseen = None if broken else self._foreseen(flow, flows, relaxed, survey)
+        if foreseen is not None:
+            candidates += self._simulated(foreseen.flow, target, survey)
+        elif flow:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
             if not broken and self._far_from_bound(candidates, relaxed.bound, exact_out):
@@ -129,7 +133,10 @@ class GraphPlanner:
                     candidates += self._simulated(whole, target, survey)
             if exact_out and uses_a_market_twice(self.network, flow) and (self.thorough or not candidates):
                 candidates += self._sent_on(flows, target)
-        if self._far_from_bound(candidates, relaxed.bound, exact_out):
+        bound, apart = relaxed.bound, FAR_APART
+        if foreseen is not None:
+            bound, apart = self._jointly(survey).bound(relaxed), NEARLY
+        if self._far_from_bound(candidates, bound, exact_out, apart):
             both = self._pair(target, exact_out)
             candidates += [] if both is None else [both]
             # Searched for with its lots and its own prices, what a split over two paths leaves over one can absorb.
@@ -145,7 +152,7 @@ class GraphPlanner:
         if best is None:
             return None
         if self.thorough and self._shares:
-            improved = self._improved(best, flow if joined else {}, relaxed, target, survey)
+            improved = self._improved(best, flow if joined and not foreseen else {}, relaxed, target, survey)
             best = self._best([best, *improved], prices, exact_out) or best
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
@@ -316,9 +323,35 @@ class GraphPlanner:
             dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
         )  # fmt: skip
 
+    def _jointly(self, survey: Survey) -> Jointly:
+        return Jointly(self.network, self.relaxation, survey, self.should_stop)
+
+    def _foreseen(self, flow: Flow, flows: Relaxed, relaxed: Relaxed, survey: Survey) -> Foreseen | None:
+        # Directions of one pool are bounded together and fall short of that by the fees that they leave there: the
+        # bound does not tell whether anything better is to be had.
+        simple = not (survey.exact_out or self.relaxation.has_cycles or self.network.is_costly)
+        if not (flow and self._shares and simple):
+            return None
+        foreseeing = Foreseeing(self.network, self.relaxation, survey)
+        best = foreseeing.foresee(flow)
+        if best is None:
+            return None
+
+        def shape(relaxed: Relaxed, *, thrifty: bool = True) -> Flow:
+            found = self._acyclic(relaxed, False, thrifty=thrifty)
+            return {} if self._broken(found) else found
+
+        whole = shape(flows, thrifty=False)
+        also = foreseeing.foresee(whole) if len(whole) > len(flow) else None
+        best = best if also is None else better(best, also)
+        bound = self._jointly(survey).bound(relaxed)
+        if self.thorough and bound - best.arrives > WORTH_IMPROVING * best.arrives:
+            best = foreseeing.around(best, shape, self.should_stop)
+        return best
+
     def _improved(self, best: Journey, flow: Flow, relaxed: Relaxed, target: Decimal, survey: Survey) -> list[Journey]:
         # What legs take from each other's reserves is known once they are simulated.
-        jointly, exact_out = Jointly(self.network, self.relaxation, survey, self.should_stop), survey.exact_out
+        jointly, exact_out = self._jointly(survey), survey.exact_out
         bound = jointly.bound(relaxed)
         found: list[Journey] = []
         if flow and self._far_from_bound([best], bound, exact_out, WORTH_IMPROVING):
