@@ -81,6 +81,11 @@ def short_down(value: Decimal) -> Decimal:
     return _SHORT_DOWN.plus(value)
 
 
+def inverse_down(value: Decimal) -> Decimal:
+    """Return one over a value, rounded down to 17 significant digits."""
+    return _SHORT_DOWN.divide(ONE, value)
+
+
 def ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Divide to 28 significant digits, as stated prices are."""
     return STATED.divide(numerator, denominator)

@@ -23,7 +23,8 @@ from app.domain.solver.kinds.base import CAP, CAP_OUT, DEPTH_IN, DEPTH_OUT, KEPT
 SHALLOWEST = 0.1
 ROUNDS = 3
 SETTLED = 1e-8
-NOTICED = 1e-12
+NOTICED = 1e-11
+"""The share of what arrives that is not worth more legs."""
 
 
 class Foreseen(NamedTuple):
@@ -90,10 +91,28 @@ def send_on(
 class Foreseeing:
     """Flows for one tender, compared by what they bring."""
 
-    def __init__(self, network: Network, relaxation: Relaxation, survey: Survey) -> None:
-        """Take what stays the same from one flow to the next."""
+    def __init__(
+        self,
+        network: Network,
+        relaxation: Relaxation,
+        survey: Survey,
+        shape: Callable[..., Flow],
+        should_stop: Callable[[], bool],
+    ) -> None:
+        """Take what stays the same from one flow to the next; `shape` takes cycles out, and where `thrifty` dust."""
         self.network, self.relaxation, self.survey = network, relaxation, survey
+        self._shape, self.should_stop = shape, should_stop
         self._shared = shared_pools(network)
+
+    def best(self, flow: Flow, relaxed: Relaxed, enough: float) -> Foreseen | None:
+        """Return the best of a flow, the same with its dust, and what is found around while none brings `enough`."""
+        best = self.foresee(flow)
+        if best is None:
+            return None
+        whole = self._shape(relaxed, thrifty=False)
+        also = self.foresee(whole) if len(whole) > len(flow) else None
+        best = best if also is None else _better(best, also)
+        return self._around(best) if best.arrives < enough < np.inf else best
 
     def foresee(self, flow: Flow) -> Foreseen | None:
         """Return what an acyclic flow brings; None where a market of it is not one power curve."""
@@ -119,27 +138,26 @@ class Foreseeing:
             return None
         return Foreseen(flow, edges, sent, received, arrives, held)
 
-    def around(self, best: Foreseen, shape: Callable[[Relaxed], Flow], should_stop: Callable[[], bool]) -> Foreseen:
-        """Optimise again and again on the directions of a flow, from where its legs leave their pools."""
+    def _around(self, best: Foreseen) -> Foreseen:
         latest = best
         for _ in range(ROUNDS):
-            relaxed = None if should_stop() else self._after(latest, should_stop)
-            flow = {} if relaxed is None else shape(relaxed)
+            relaxed = None if self.should_stop() else self._after(latest)
+            flow = {} if relaxed is None else self._shape(relaxed)
             found = self.foresee(flow) if flow else None
             if found is None:
                 break
             gained, latest = found.arrives - latest.arrives, found
-            best = better(best, found)
+            best = _better(best, found)
             if gained <= SETTLED * found.arrives:
                 break
         return best
 
-    def _after(self, latest: Foreseen, should_stop: Callable[[], bool]) -> Relaxed | None:
+    def _after(self, latest: Foreseen) -> Relaxed | None:
         network = self.network
         restated = self._restated(latest)
         chosen = network.first[latest.edges]
         chosen.sort()
-        found = self.relaxation.solve_restated(self.survey, chosen, restated, should_stop)
+        found = self.relaxation.solve_restated(self.survey, chosen, restated, self.should_stop)
         if found is None:
             return None
         found.received += np.where(found.sent > 0.0, restated.beside, 0.0)
@@ -169,8 +187,7 @@ class Foreseeing:
         return Restated(segments, beside)
 
 
-def better(one: Foreseen, other: Foreseen) -> Foreseen:
-    """Return what brings more; of two that bring the same, what has fewer legs."""
+def _better(one: Foreseen, other: Foreseen) -> Foreseen:
     if abs(one.arrives - other.arrives) <= NOTICED * one.arrives:
         return min(one, other, key=lambda each: len(each.flow))
     return max(one, other, key=lambda each: each.arrives)

@@ -23,7 +23,7 @@ from app.domain.solver.graph.flows import (
     without_cycles,
     worthwhile,
 )
-from app.domain.solver.graph.foreseen import Foreseeing, Foreseen, better
+from app.domain.solver.graph.foreseen import Foreseeing, Foreseen
 from app.domain.solver.graph.jointly import Jointly
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.paths import ruled_paths
@@ -31,11 +31,10 @@ from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.scope import at_quantity
 from app.domain.solver.graph.selected import Relaxed
-from app.domain.solver.graph.simulate import Journey, Step, backward, by_tender, forward
+from app.domain.solver.graph.simulate import Journey, backward, by_tender, forward, of_pair
 from app.domain.solver.graph.splits import best_two, near_best
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
-from app.domain.solver.sides import Fill
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
@@ -44,8 +43,7 @@ FAR_APART, WORTH_IMPROVING, NEARLY, WORTH_MIRRORING = 4e-7, 1e-6, 1e-5, 1e-4
 MIRRORINGS, NOTICED = 3, 1 - Decimal("1e-6")
 MOST_CHOSEN = 128
 """Where so many legs may be used, choosing among them one by one brings nothing."""
-SHORT = 2
-DUST_WITH_CYCLES = 1e-5
+SHORT, DUST_WITH_CYCLES = 2, 1e-5
 
 
 @dataclass(slots=True)
@@ -122,9 +120,9 @@ class GraphPlanner:
             candidates += self._sent_on(joined, target) if exact_out else self._simulated(together, target, survey)
         broken = self._broken(flow)
         foreseen = None if broken else self._foreseen(flow, flows, relaxed, survey)
-        if foreseen is not None:
-            candidates += self._simulated(foreseen.flow, target, survey)
-        elif flow:
+        done = [] if foreseen is None else self._simulated(foreseen.flow, target, survey)
+        candidates += done
+        if flow and not done:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
             if not broken and self._far_from_bound(candidates, relaxed.bound, exact_out):
@@ -133,12 +131,10 @@ class GraphPlanner:
                     candidates += self._simulated(whole, target, survey)
             if exact_out and uses_a_market_twice(self.network, flow) and (self.thorough or not candidates):
                 candidates += self._sent_on(flows, target)
-        bound, apart = relaxed.bound, FAR_APART
-        if foreseen is not None:
-            bound, apart = self._jointly(survey).bound(relaxed), NEARLY
+        bound, apart = (self._jointly(survey).bound(relaxed), NEARLY) if done else (relaxed.bound, FAR_APART)
         if self._far_from_bound(candidates, bound, exact_out, apart):
-            both = self._pair(target, exact_out)
-            candidates += [] if both is None else [both]
+            both = self._direct(at_quantity(self.trade, target, exact_out=exact_out))
+            candidates += [] if both is None else of_pair(self.network, self.kept, both, self.start, self.end)
             # Searched for with its lots and its own prices, what a split over two paths leaves over one can absorb.
             split = self.split_in_two(survey.amount, exact_out)
             candidates += [] if split is None else self._simulated(split[1], target, survey)
@@ -152,7 +148,7 @@ class GraphPlanner:
         if best is None:
             return None
         if self.thorough and self._shares:
-            improved = self._improved(best, flow if joined and not foreseen else {}, relaxed, target, survey)
+            improved = self._improved(best, flow if joined and not done else {}, relaxed, target, survey)
             best = self._best([best, *improved], prices, exact_out) or best
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
@@ -290,23 +286,6 @@ class GraphPlanner:
             broken.add("max_hops")
         return broken
 
-    def _pair(self, target: Decimal, exact_out: bool) -> Journey | None:
-        solution = self._direct(at_quantity(self.trade, target, exact_out=exact_out))
-        if solution is None:
-            return None
-        places = {
-            str(self.network.exchanges[int(self.network.market[e])].market.market_id): int(e)
-            for e in np.flatnonzero(self.kept & (self.network.source == self.start) & (self.network.sink == self.end))
-        }
-        legs = solution.slices[0].legs
-        if any(leg.market_id not in places for leg in legs):
-            return None
-        steps = tuple(
-            Step(places[leg.market_id], 0, Fill(leg.sends.amount, leg.receives.amount, leg.fee.amount, leg.limit_price))
-            for leg in legs
-        )
-        return Journey(steps, solution.sends.amount, solution.receives.amount, {})
-
     def _on(self, used: Iterable[int], survey: Survey) -> Flow:
         only = np.zeros(len(self.network.directions), np.bool_)
         only[list(used)] = True
@@ -327,27 +306,18 @@ class GraphPlanner:
         return Jointly(self.network, self.relaxation, survey, self.should_stop)
 
     def _foreseen(self, flow: Flow, flows: Relaxed, relaxed: Relaxed, survey: Survey) -> Foreseen | None:
-        # Directions of one pool are bounded together and fall short of that by the fees that they leave there: the
-        # bound does not tell whether anything better is to be had.
+        # Legs fall short of the joint bound by the fees that they leave in a pool: it does not tell which flow is best.
         simple = not (survey.exact_out or self.relaxation.has_cycles or self.network.is_costly)
-        if not (flow and self._shares and simple):
-            return None
-        foreseeing = Foreseeing(self.network, self.relaxation, survey)
-        best = foreseeing.foresee(flow)
-        if best is None:
+        if not (flow and self._shares and simple) or is_coarse(self.network, survey):
             return None
 
         def shape(relaxed: Relaxed, *, thrifty: bool = True) -> Flow:
             found = self._acyclic(relaxed, False, thrifty=thrifty)
             return {} if self._broken(found) else found
 
-        whole = shape(flows, thrifty=False)
-        also = foreseeing.foresee(whole) if len(whole) > len(flow) else None
-        best = best if also is None else better(best, also)
-        bound = self._jointly(survey).bound(relaxed)
-        if self.thorough and bound - best.arrives > WORTH_IMPROVING * best.arrives:
-            best = foreseeing.around(best, shape, self.should_stop)
-        return best
+        bound = self._jointly(survey).bound(relaxed) / (1.0 + WORTH_IMPROVING) if self.thorough else 0.0
+        foreseeing = Foreseeing(self.network, self.relaxation, survey, shape, self.should_stop)
+        return foreseeing.best(flow, flows, bound)
 
     def _improved(self, best: Journey, flow: Flow, relaxed: Relaxed, target: Decimal, survey: Survey) -> list[Journey]:
         # What legs take from each other's reserves is known once they are simulated.

@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import NamedTuple
 
+import numpy as np
+
 from app.domain.market import OrderBook
+from app.domain.solution import Solution
 from app.domain.solver.exact import ONE, ZERO, down, short_up, up
 from app.domain.solver.graph.flows import Flow, asset_order, uses_a_market_twice
-from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.kinds.base import State
 from app.domain.solver.sides import Fill, Units
 
@@ -132,6 +135,20 @@ def by_tender(network: Network, flow: Flow, start: int, end: int, about: float, 
             break
         tender = up(tender * share, grid)
     return best
+
+
+def of_pair(network: Network, kept: Flags, solution: Solution, start: int, end: int) -> list[Journey]:
+    """Return a route over markets of two assets alone as a journey, unless it uses what is not kept."""
+    direct = np.flatnonzero(kept & (network.source == start) & (network.sink == end))
+    places = {str(network.exchanges[int(network.market[e])].market.market_id): int(e) for e in direct}
+    legs = solution.slices[0].legs
+    if any(leg.market_id not in places for leg in legs):
+        return []
+    steps = tuple(
+        Step(places[leg.market_id], 0, Fill(leg.sends.amount, leg.receives.amount, leg.fee.amount, leg.limit_price))
+        for leg in legs
+    )
+    return [Journey(steps, solution.sends.amount, solution.receives.amount, {})]
 
 
 def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> list[tuple[int, Fill]] | None:
