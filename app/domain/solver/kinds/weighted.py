@@ -40,7 +40,7 @@ def _binomial(numerator: Decimal, denominator: Decimal) -> tuple[list[list[Decim
     power = _SERIES.divide(numerator, denominator)
     terms, falling = [power], power
     for k in range(1, _MOST_TERMS + 1):
-        falling = _SERIES.divide(_SERIES.multiply(falling, k - power), Decimal(k + 1))
+        falling = _SERIES.divide(_SERIES.multiply(falling, _SERIES.subtract(Decimal(k), power)), Decimal(k + 1))
         terms.append(falling)
     reach = []
     for k in range(1, _MOST_TERMS + 1):
