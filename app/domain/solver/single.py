@@ -125,7 +125,7 @@ class _Solving:
         self.exact_out = trade.is_exact_out
         self.pair = pair
         modes = self.pair.allowed(trade.constraints)
-        if not modes.any():
+        if not (modes.any() if modes is not self.pair.free else self.pair.sides):
             refuse_empty(self.pair, trade)
         self.units = self.pair.units
         self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
