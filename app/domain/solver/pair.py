@@ -26,6 +26,7 @@ from app.domain.solver.kernels import (
     OFF,
     PARAMS,
     POOL,
+    Ints,
     Modes,
     out_for_in,
 )
@@ -95,6 +96,7 @@ class Pair:
                 row[LOT_OUT] = out_for_in(self.levels, self.offsets, self.params, i, row[LOT_IN])
         self.minimums: list[float] = self.params[:, MIN_IN].tolist()
         self.free: Modes = np.full(count, FREE, np.int8)
+        self.every: Ints = np.arange(count, dtype=np.int64)
         self.unstarted = np.zeros(count)
         self.has_lots = any(side.lot is not None for side in sides)
         self.has_minimums = any(side.min_base > 0 for side in sides)
