@@ -134,8 +134,7 @@ def top_up(
     one = np.full(count, np.nan)
     one_out = np.zeros(count)
     rate = np.zeros(count)
-    changed = -1
-    by_one = False
+    changed, by_one = -1, False
     for _ in range(4 * count + 4):
         for i in range(count):
             if params[i, LOT] == 0.0 or not (changed < 0 or i == changed):
@@ -200,9 +199,7 @@ def coarsest_first(params: Floats, modes: Modes, order: Ints) -> float:
     for i in range(params.shape[0]):
         if modes[i] == OFF or params[i, LOT] == 0.0:
             continue
-        worth[i] = params[i, LOT_IN]
-        if np.isnan(worth[i]):
-            worth[i] = 0.0
+        worth[i] = 0.0 if np.isnan(params[i, LOT_IN]) else params[i, LOT_IN]
         place = count
         while place > 0 and worth[order[place - 1]] < worth[i]:
             order[place] = order[place - 1]
@@ -219,11 +216,9 @@ def dearest_lot(levels: Floats, offsets: Ints, params: Floats, modes: Modes, exa
     for i in range(params.shape[0]):
         if modes[i] == OFF or params[i, LOT] == 0.0:
             continue
-        if exact_out:
-            amount = params[i, LOT_OUT]
-        else:
-            # The last level's lots are the dearest.
-            amount = params[i, LOT_IN] * max(levels[offsets[i], 0] / levels[offsets[i + 1] - 1, 0], 1.0)
+        # The last level's lots are the dearest.
+        last = params[i, LOT_IN] * max(levels[offsets[i], 0] / levels[offsets[i + 1] - 1, 0], 1.0)
+        amount = params[i, LOT_OUT] if exact_out else last
         if amount > most:
             most = amount
     return most
