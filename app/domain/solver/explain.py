@@ -12,7 +12,10 @@ from app.domain.trade import Constraints, Trade
 from app.domain.values import Amount
 
 SINGLES_TRIED = 16
+"""How many markets alone are filled exactly, best first: whole lots seldom change an order by more than a place."""
 BASIS_POINTS = 1e4
+UNSPENT = Decimal("1e-12")
+"""The share of a tender that a market may leave over and still have done the trade alone."""
 
 
 def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fill | None:
@@ -27,7 +30,7 @@ def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fi
         return fill
     unspent = target - fill.sends
     # Short of the target with the book used up: this market alone cannot do the trade.
-    return fill if exact_out or unspent <= target * Decimal("1e-12") else None
+    return fill if exact_out or unspent <= target * UNSPENT else None
 
 
 def best_single(
@@ -61,7 +64,9 @@ def best_single(
     return best
 
 
-def alternative(name: str, trade: Trade, amount: Decimal, other: Decimal, value: Decimal) -> Alternative:
+def alternative(
+    name: str, trade: Trade, amount: Decimal, other: Decimal | float, value: Decimal | float
+) -> Alternative:
     """State a simpler way, worth `other`, and what the route saves against it."""
     exact_out = trade.is_exact_out
     saving = 0.0

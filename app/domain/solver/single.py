@@ -125,7 +125,7 @@ class _Solving:
         self.exact_out = trade.is_exact_out
         self.pair = pair
         modes = self.pair.allowed(trade.constraints)
-        if not modes.any():
+        if not (modes.any() if modes is not self.pair.free else self.pair.sides):
             refuse_empty(self.pair, trade)
         self.units = self.pair.units
         self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
@@ -315,21 +315,22 @@ class _Solving:
         sends, receives = execution.sends, execution.receives
         legs = []
         fees = ZERO
-        for i in sorted(execution.fills):
-            side, fill = pair.sides[i], execution.fills[i]
+        for i, (sent, received, fee, limit_price) in sorted(execution.fills.items()):
+            side = pair.sides[i]
+            market, fee_asset = side.market, side.fee_asset
             legs.append(
                 Leg(
-                    side.market.market_id,
-                    side.market.venue,
+                    market.market_id,
+                    market.venue,
                     0,
-                    Amount(gives, fill.sends),
-                    Amount(takes, fill.receives),
-                    ratio(fill.sends, fill.receives) if pair.buys else ratio(fill.receives, fill.sends),
-                    fill.limit_price,
-                    Amount(side.fee_asset, fill.fee),
+                    Amount(gives, sent),
+                    Amount(takes, received),
+                    ratio(sent, received) if pair.buys else ratio(received, sent),
+                    limit_price,
+                    Amount(fee_asset, fee),
                 )
             )
-            fees += fill.fee if side.fee_asset == quote else fill.fee * arrival
+            fees += fee if fee_asset == quote else fee * arrival
         fixed = self.planner.fixed_cost(execution, planned.prices)
         loss = lost(sends, receives, arrival, buys=pair.buys)
         complete = self.conceivable and planned.target == self.wanted
@@ -371,6 +372,8 @@ class _Solving:
         balances = trade.constraints.balances
         if balances and not self._affords(sends, self.planner.charged(used), balances):
             return False
+        if trade.limit_price is None and trade.max_slippage_bps is None:
+            return True
         bound = price_bound(trade, self.arrival)
         if bound is None:
             return True
