@@ -8,7 +8,7 @@ from tests.domain.solver.wild import draw
 
 HARD = (
     33, 84, 111, 173, 192, 226, 276, 282, 303, 486, 931, 1283, 1851, 2255, 2382, 2851, 3203, 3329, 8723, 8757, 9846,
-    11115, 103835,
+    11115, 100272, 101265, 101583, 103835, 105988, 110147, 110801, 111117,
 )  # fmt: skip
 """Instances that a simpler solver answers wrongly."""
 
