@@ -9,13 +9,17 @@ import numpy as np
 from app.domain.solution import Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, short_down, short_up
+from app.domain.solver.graph.bounding import Bounded
+from app.domain.solver.graph.kinks import on_kinks
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
-from app.domain.solver.kernels import EPSILON
+from app.domain.solver.kernels import EPSILON, Floats
 from app.domain.trade import Constraints, Trade
 
 USED = 1e-9
+CLOSE = 1e-8
+"""The share of its value that a route's gap may be before prices beside kinks are looked for."""
 
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
@@ -48,15 +52,39 @@ class _Proof(NamedTuple):
     surplus: float
     rate: float
     arbitrage: float
+    price: Floats
 
 
 def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
+    proof = _proven(planner, planned, of_any_amount=of_any_amount)
+    value, exact_out = float(planned.value), planner.trade.is_exact_out
+    if abs(proof.bound - value) <= CLOSE * value:
+        return proof
+    bounding = planner.relaxation.bounding
+    with np.errstate(all="ignore"):
+        price = on_kinks(planner.network, planned.relaxed, proof.price, planner.start)
+        if price is None or not bounding.is_priced(price):
+            return proof
+        tight = bounding.tighten(price, float(planned.target), exact_out=exact_out, of_any_amount=of_any_amount)
+    again = _stated(planner, planned, tight, proof.arbitrage)
+    better = again.bound > proof.bound if exact_out else again.bound < proof.bound
+    return again if better and np.isfinite(again.bound) else proof
+
+
+def _stated(planner: GraphPlanner, planned: GraphPlan, tight: Bounded, arbitrage: float) -> _Proof:
+    start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
+    bound = tight.bound(start, end, float(planned.target), exact_out=exact_out)
+    surplus = tight.idle_bound(start if exact_out else end)
+    return _Proof(bound, surplus, tight.rate(start, end), arbitrage, tight.price)
+
+
+def _proven(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
     network, relaxed = planner.network, planned.relaxed
     start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
     has_cycles = planner.relaxation.has_cycles
     with np.errstate(all="ignore"):
         rate = float(relaxed.price[start] / relaxed.price[end])
-    known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
+    known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0, relaxed.price)
     if not has_cycles and not network.shares[network.market[planner.kept]].any():
         return known
     bounding, amount = planner.relaxation.bounding, float(planned.target)
@@ -67,14 +95,12 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
             return known
         begun, arbitrage = idle.price, idle.idle_bound(end)
         if exact_out and arbitrage >= amount:
-            return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage)
+            return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage, idle.price)
     elif not bounding.is_priced(begun):
         return known
     tight = bounding.tighten(begun, amount, exact_out=exact_out, of_any_amount=of_any_amount)
-    bound = tight.bound(start, end, amount, exact_out=exact_out)
-    if not np.isfinite(bound):
-        return known
-    return _Proof(bound, tight.idle_bound(start if exact_out else end), tight.rate(start, end), arbitrage)
+    proof = _stated(planner, planned, tight, arbitrage)
+    return proof if np.isfinite(proof.bound) else known
 
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
