@@ -199,10 +199,11 @@ class _Solving:
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
-        free, alone = self._uncharged(planned), self.planner.alone(planned, self.exact_out, self._affordable)
+        before, alone = self.planner.bounds, self.planner.alone(planned, self.exact_out, self._affordable)
+        free = self._uncharged(planned)
         if alone is not None and (free is None or self._is_better(alone, free)):
             # What is charged elsewhere instead may be more than one market alone is worse.
-            free = alone
+            free, self.planner.bounds = alone, before
         if free is not None:
             self.binding.append("balances")
             return free

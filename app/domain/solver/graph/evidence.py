@@ -20,6 +20,8 @@ from app.domain.trade import Constraints, Trade
 USED = 1e-9
 CLOSE = 1e-8
 """The share of its value that a route's gap may be before prices beside kinks are looked for."""
+SHARE, ROUNDS = 0.1, 3
+"""The share of the gap that is to be lost beside kinks, or to have been won, for more to be tried, and how often."""
 
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
@@ -58,17 +60,35 @@ class _Proof(NamedTuple):
 def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
     proof = _proven(planner, planned, of_any_amount=of_any_amount)
     value, exact_out = float(planned.value), planner.trade.is_exact_out
-    if abs(proof.bound - value) <= CLOSE * value:
-        return proof
-    bounding = planner.relaxation.bounding
+    stated = planner.start if exact_out else planner.end
+    for _ in range(ROUNDS):
+        gap = abs(proof.bound - value)
+        if gap <= CLOSE * value:
+            break
+        again = _again(planner, planned, proof, SHARE * gap * float(proof.price[stated]), of_any_amount=of_any_amount)
+        gained = 0.0 if again is None else (again.bound - proof.bound) * (1.0 if exact_out else -1.0)
+        if again is None or not gained > 0.0:
+            break
+        proof = again
+        if gained < SHARE * gap:
+            break
+    return proof
+
+
+def _again(
+    planner: GraphPlanner, planned: GraphPlan, proof: _Proof, least: float, *, of_any_amount: bool
+) -> _Proof | None:
+    if not planner.relaxation.has_cycles and _shares(planner):
+        # Begun afresh, a descent sees more markets at work than where it came to rest.
+        least = 0.0
     with np.errstate(all="ignore"):
-        price = on_kinks(planner.network, planned.relaxed, proof.price, planner.start)
-        if price is None or not bounding.is_priced(price):
-            return proof
-        tight = bounding.tighten(price, float(planned.target), exact_out=exact_out, of_any_amount=of_any_amount)
-    again = _stated(planner, planned, tight, proof.arbitrage)
-    better = again.bound > proof.bound if exact_out else again.bound < proof.bound
-    return again if better and np.isfinite(again.bound) else proof
+        price = on_kinks(planner.network, planned.relaxed, proof.price, least)
+        if price is None or not planner.relaxation.bounding.is_priced(price):
+            return None
+        tight = planner.relaxation.bounding.tighten(
+            price, float(planned.target), exact_out=planner.trade.is_exact_out, of_any_amount=of_any_amount
+        )
+    return _stated(planner, planned, tight, proof.arbitrage)
 
 
 def _stated(planner: GraphPlanner, planned: GraphPlan, tight: Bounded, arbitrage: float) -> _Proof:
@@ -78,14 +98,19 @@ def _stated(planner: GraphPlanner, planned: GraphPlan, tight: Bounded, arbitrage
     return _Proof(bound, surplus, tight.rate(start, end), arbitrage, tight.price)
 
 
+def _shares(planner: GraphPlanner) -> bool:
+    network = planner.network
+    return bool(network.shares[network.market[planner.kept]].any())
+
+
 def _proven(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
-    network, relaxed = planner.network, planned.relaxed
+    relaxed = planned.relaxed
     start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
     has_cycles = planner.relaxation.has_cycles
     with np.errstate(all="ignore"):
         rate = float(relaxed.price[start] / relaxed.price[end])
     known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0, relaxed.price)
-    if not has_cycles and not network.shares[network.market[planner.kept]].any():
+    if not has_cycles and not _shares(planner):
         return known
     bounding, amount = planner.relaxation.bounding, float(planned.target)
     begun, arbitrage = relaxed.price, 0.0

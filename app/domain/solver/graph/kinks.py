@@ -7,18 +7,19 @@ from app.domain.solver.graph.selected import Relaxed
 from app.domain.solver.kernels import Floats
 from app.domain.solver.kinds.base import CAP, LINEAR, RATE, SHAPE
 
-NOTICED = 1e-10
-"""The share of what flows from the start that all stretches together may be off by."""
+ROUNDING = 1e-9
+"""The share of a stretch, or of what is sent, that flows are off by: so little used or unused is no part."""
+BESIDE = 1e-3
+"""How far off its kink, as a share, a price may be."""
 
 
-def on_kinks(network: Network, relaxed: Relaxed, price: Floats, start: int) -> Floats | None:
-    """Move prices onto the kinks beside them, the costliest first; None where next to nothing is lost beside them.
+def on_kinks(network: Network, relaxed: Relaxed, price: Floats, least: float) -> Floats | None:
+    """Move prices onto the kinks beside them, the costliest first; None where less than `least` is lost beside them.
 
     Off its kink a stretch earns on what it leaves unused, or loses on what it takes: the wider it is, the more.
     """
     ties = sorted(_ties(network, relaxed, price), reverse=True)
-    used = network.source == start
-    if sum(lost for lost, _, _, _ in ties) <= NOTICED * float(price[start] * relaxed.sent[used].sum()):
+    if sum(lost for lost, _, _, _ in ties) < least:
         return None
     moved = price.copy()
     group = np.arange(len(price))
@@ -39,10 +40,11 @@ def _ties(network: Network, relaxed: Relaxed, price: Floats) -> list[tuple[float
         a, b = network.listed.source[e], network.listed.sink[e]
         for s in range(int(network.first[e]), int(network.first[e + 1])):
             cap = float(segments[s, CAP])
-            if left < cap:
-                if segments[s, SHAPE] == LINEAR:
-                    rate = float(segments[s, RATE])
-                    earned = float(price[b] * rate - price[a])
+            if left < cap * (1.0 - ROUNDING):
+                rate = float(segments[s, RATE])
+                earned = float(price[b] * rate - price[a])
+                used_in_part = left > ROUNDING * relaxed.sent[e] and abs(earned) < BESIDE * price[a]
+                if segments[s, SHAPE] == LINEAR and used_in_part:
                     ties.append((earned * (cap - left) if earned > 0.0 else -earned * left, a, b, rate))
                 break
             left -= cap
