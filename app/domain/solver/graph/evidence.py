@@ -61,7 +61,8 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
     proof = _proven(planner, planned, of_any_amount=of_any_amount)
     value, exact_out = float(planned.value), planner.trade.is_exact_out
     stated = planner.start if exact_out else planner.end
-    for _ in range(ROUNDS):
+    # Around cycles that pay, the flows behind the prices are not the route's.
+    for _ in range(0 if planner.relaxation.has_cycles else ROUNDS):
         gap = abs(proof.bound - value)
         if gap <= CLOSE * value:
             break
@@ -78,7 +79,7 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
 def _again(
     planner: GraphPlanner, planned: GraphPlan, proof: _Proof, least: float, *, of_any_amount: bool
 ) -> _Proof | None:
-    if not planner.relaxation.has_cycles and _shares(planner):
+    if _shares(planner):
         # Begun afresh, a descent sees more markets at work than where it came to rest.
         least = 0.0
     with np.errstate(all="ignore"):
