@@ -18,7 +18,7 @@ from app.domain.solver.kernels import EPSILON, Floats
 from app.domain.trade import Constraints, Trade
 
 USED = 1e-9
-CLOSE = 1e-8
+CLOSE = 3e-7
 """The share of its value that a route's gap may be before prices beside kinks are looked for."""
 SHARE, ROUNDS = 0.1, 3
 """The share of the gap that is to be lost beside kinks, or to have been won, for more to be tried, and how often."""
