@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solver.exact import ONE, ZERO, floor_to, ratio, short_down
-from app.domain.solver.explain import best_single, fill_alone
+from app.domain.solver.explain import best_single, fill_alone, rounds_up
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
 from app.domain.solver.pair import Pair
@@ -66,11 +66,12 @@ class Planner:
         relaxed = relax(pair, self.bounds.modes, target, exact_out)
         prices = self._prices(relaxed.rate)
         bounds = self.bounds
-        if relaxed.remaining > 1e-9 * float(target):
+        short = relaxed.remaining > 1e-9 * float(target)
+        if short and not rounds_up(target, exact_out, bounds.units):
             return None
         if pair.has_fixed_costs:
             bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
-        execution = execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
+        execution = None if short else execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
         single = best_single(pair, relaxed, bounds, target, exact_out)
         if single is None:
             if execution is None:

@@ -199,8 +199,13 @@ class _Solving:
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
+        before, alone = self.planner.bounds, self.planner.alone(planned, self.exact_out, self._affordable)
         free = self._uncharged(planned)
+        if alone is not None and (free is None or self._is_better(alone, free)):
+            # What is charged elsewhere instead may be more than one market alone is worse.
+            free, self.planner.bounds = alone, before
         if free is not None:
+            self.binding.append("balances")
             return free
         if not self.trade.constraints.allow_partial:
             refuse_balance(self.trade, [self._needs(planned)], self.gives)
@@ -215,7 +220,6 @@ class _Solving:
         self.planner.without(self.gives)
         free = self.planner.plan(planned.target, self.exact_out) if self.planner.bounds.modes.any() else None
         if free is not None and self._affordable(free):
-            self.binding.append("balances")
             return free
         self.planner.bounds = before
         return None

@@ -159,7 +159,7 @@ class Network:
             return sums
         for market in {self.listed.market[e] for e in used}:
             cost = self.exchanges[market].market.fixed_cost
-            if cost is not None:
+            if cost is not None and cost.amount:
                 sums[cost.asset] = sums.get(cost.asset, Decimal(0)) + cost.amount
         return sums
 

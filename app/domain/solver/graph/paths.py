@@ -12,7 +12,7 @@ from app.domain.solver.kernels import Floats, Ints
 VISITED = 20_000
 VISITED_IN_CYCLES = 4_000
 """How many partial paths are looked at: all of them in a small graph. Where cycles pay, little is ruled out."""
-KEPT_PATHS = 4
+FEW_PATHS, MORE_PATHS = 4, 64
 NOTHING = -1
 
 
@@ -154,10 +154,10 @@ def best_paths(
 
 
 def ruled_paths(
-    network: Network, kept: Flags, ends: tuple[int, int], amount: float, most: int, costs: Floats, *, exact_out: bool,
-    has_cycles: bool,
+    network: Network, kept: Flags, ends: tuple[int, int], amount: float, most: int, costs: Floats, count: int, *,
+    exact_out: bool, has_cycles: bool,
 ) -> list[list[int]]:  # fmt: skip
-    """List the best few paths of at most `most` legs, best first; `costs` by direction are in the objective's asset."""
+    """List the `count` best paths of at most `most` legs, best first; `costs` are in the objective's asset."""
     start, end = ends
     rules = rules_of(network)
     potential = np.full(len(network.assets), -np.inf)
@@ -166,8 +166,8 @@ def ruled_paths(
     potential[goal] = 0.0
     length = max(min(most, len(network.assets)), 1)
     relax(near, far, kept, network.log_best, length, potential)
-    paths = np.empty((KEPT_PATHS, length), np.int64)
-    values = np.empty(KEPT_PATHS)
+    paths = np.empty((count, length), np.int64)
+    values = np.empty(count)
     ways, ways_from = (rules.entering, rules.entering_from) if exact_out else (rules.leaving, rules.leaving_from)
     budget = VISITED_IN_CYCLES if has_cycles else VISITED
     with np.errstate(all="ignore"):

@@ -26,7 +26,7 @@ from app.domain.solver.graph.flows import (
 from app.domain.solver.graph.foreseen import Foreseeing, Foreseen
 from app.domain.solver.graph.jointly import Jointly
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.paths import ruled_paths
+from app.domain.solver.graph.paths import FEW_PATHS, MORE_PATHS, ruled_paths
 from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.scope import at_quantity
@@ -63,6 +63,7 @@ class GraphPlanner:
     """Plans any amount of one trade over one graph.
 
     Of several answers one that `fits` is preferred; with `price_first` fixed costs are not avoided for a better price.
+    Being choosy, that few may fit, it looks at more single paths.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class GraphPlanner:
         network: Network,
         relaxation: Relaxation,
         should_stop: Callable[[], bool],
-        third_price: Callable[[Asset], Decimal],
+        third_price: Callable[[Asset], Decimal | None],
         direct: Callable[[Trade], Solution | None],
     ) -> None:
         """Take what stays the same whatever the amount."""
@@ -84,6 +85,7 @@ class GraphPlanner:
         self._third_price = third_price
         self.fits: Callable[[Journey], bool] = lambda _: True
         self.price_first = False
+        self.is_choosy = network.is_costly and bool(trade.constraints.balances)
         self.thorough = True
         self._split: tuple[tuple[float, bool], tuple[float, Flow] | None] | None = None
         self._direct = direct
@@ -157,7 +159,7 @@ class GraphPlanner:
         flow = dict.fromkeys(path, 1.0)
         if survey.exact_out and uses_a_market_twice(self.network, flow):
             return self._by_tender(flow, float(survey.needed[self.start]), target)
-        return self._simulate(flow, target, survey.exact_out)
+        return self.simulate(flow, target, survey.exact_out)
 
     def split_in_two(self, amount: float, exact_out: bool) -> tuple[float, Flow] | None:
         """Split an amount over the best two paths; return what it becomes, or takes, and the shares."""
@@ -185,7 +187,7 @@ class GraphPlanner:
         objective = prices[self.trade.gives if exact_out else self.trade.takes]
         for e in np.flatnonzero(network.costly & self.kept):
             cost = network.exchanges[int(network.market[e])].market.fixed_cost
-            if cost is not None:
+            if cost is not None and cost.amount:
                 costs[e] = float(cost.amount * prices[cost.asset] / objective)
         return costs
 
@@ -195,18 +197,20 @@ class GraphPlanner:
         if has_cycles or coarse or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
+            # Rounding up may pay for a market that holds a little less than the whole amount.
+            amount = survey.amount * (survey.share if coarse else 1.0)
+            count = MORE_PATHS if self.is_choosy and self.thorough else FEW_PATHS
             # Rounding to whole amounts on the way may leave only short paths worth anything.
             for length in (most, *range(1, min(most, SHORT + 1))) if coarse else (most,):
                 paths += ruled_paths(
-                    self.network, self.kept, (self.start, self.end), survey.amount, length, costs,
+                    self.network, self.kept, (self.start, self.end), amount, length, costs, count,
                     exact_out=survey.exact_out, has_cycles=has_cycles,
                 )  # fmt: skip
         return [path for k, path in enumerate(paths) if path not in paths[:k]]
 
     def _alone(self, paths: list[list[int]], target: Decimal, survey: Survey) -> list[Journey]:
         def simulated(chosen: list[list[int]]) -> list[Journey]:
-            tried = (self._along(path, target, survey) for path in chosen)
-            return [each for each in tried if each is not None]
+            return [found for path in chosen if (found := self._along(path, target, survey)) is not None]
 
         # Floats tell nothing of a market that is used again, nor what is left over, charged or rounded off.
         untold = any(
@@ -219,7 +223,7 @@ class GraphPlanner:
         return simulated(close) or simulated(paths)
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
-        journey = self._simulate(flow, target, survey.exact_out) if flow else None
+        journey = self.simulate(flow, target, survey.exact_out) if flow else None
         found = [] if journey is None else [journey]
         if any(self.network.in_steps[e] for e in flow):
             found += self._around_steps(flow, target, survey)
@@ -365,7 +369,7 @@ class GraphPlanner:
                 break
             flow = {step.direction: float(step.fill.sends) for step in there.journey.steps}
             more = (
-                self._by_tender(flow, float(latest.sends), target) if exact_out else self._simulate(flow, target, False)
+                self._by_tender(flow, float(latest.sends), target) if exact_out else self.simulate(flow, target, False)
             )
             found += [] if more is None else [more]
             if more is None or more.sends >= latest.sends * NOTICED:
@@ -373,7 +377,8 @@ class GraphPlanner:
         self._mirrors, self.thorough = True, True
         return found[1:]
 
-    def _simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
+    def simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
+        """Walk a flow exactly; None where it does not trade the whole target."""
         if exact_out:
             flow = each_market_once(self.network, flow, self.start, self.end)
             journey = backward(self.network, flow, self.start, self.end, target)
@@ -390,10 +395,10 @@ class GraphPlanner:
         network, exact_out = self.network, survey.exact_out
         stepped = {e for e in flow if network.in_steps[e]}
         extended = with_absorbers(network, self.kept, flow, exact_out=exact_out)
-        found = [self._simulate(flow if self._broken(extended) else extended, target, exact_out)]
+        found = [self.simulate(flow if self._broken(extended) else extended, target, exact_out)]
         for dropped in (stepped, {e for e in stepped if int(network.source[e]) != self.start}):
             rest = connected(network, {e: v for e, v in flow.items() if e not in dropped}, self.start, self.end)
             again = self._on(rest, survey) if rest and len(rest) < len(flow) else {}
             if again and not self._broken(again):
-                found.append(self._simulate(again, target, exact_out))
+                found.append(self.simulate(again, target, exact_out))
         return [journey for journey in found if journey is not None]

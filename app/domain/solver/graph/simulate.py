@@ -169,7 +169,11 @@ def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> l
             # A market used up to the end may hold a rounding less than its share.
             fill = _state(network, {}, e).obtain(*network.directions[e], down(share * NEARLY_ALL, units.taken), units)
         if fill is not None and absorbing and fill.receives > share and network.in_steps[e]:
-            fill = _step_less(network, e, fill, units)
+            less = _step_less(network, e, fill, units)
+            # Of the steps on either side the nearer one: a share that lies on a step may come out a rounding below it.
+            lacking = share if less is None else share - less.receives
+            if fill.receives > left or lacking < fill.receives - share:
+                fill = less
         if fill is not None:
             left -= fill.receives
             fills.append((e, fill))

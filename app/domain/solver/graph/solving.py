@@ -138,8 +138,8 @@ class GraphSolving:
     def _unit(self, asset: Asset) -> Decimal:
         return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
 
-    def _third_price(self, asset: Asset) -> Decimal:
-        return third_price(self.problem, asset, self.trade.instrument.quote) or ZERO
+    def _third_price(self, asset: Asset) -> Decimal | None:
+        return third_price(self.problem, asset, self.trade.instrument.quote)
 
     def _held(self) -> Decimal:
         network, kept = self.network, self.planner.kept
@@ -290,6 +290,7 @@ class GraphSolving:
         if fits(planned):
             return planned
         self.planner.fits = keeps
+        self.planner.is_choosy = True
         for price_first in (False, True) if self.network.costly.any() else (False,):
             # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
             self.planner.price_first = price_first
