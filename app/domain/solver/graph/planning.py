@@ -204,6 +204,7 @@ class GraphPlanner:
             for length in (most, *range(1, min(most, SHORT + 1))) if coarse else (most,):
                 paths += ruled_paths(
                     self.network, self.kept, (self.start, self.end), amount, length, costs, count,
+                    paths[0] if paths and length == most and count == FEW_PATHS else [],
                     exact_out=survey.exact_out, has_cycles=has_cycles,
                 )  # fmt: skip
         return [path for k, path in enumerate(paths) if path not in paths[:k]]

@@ -95,6 +95,12 @@ class Relaxation:
                         return found
             return None
 
+    def settle(self, survey: Survey, should_stop: Callable[[], bool]) -> Relaxed | None:
+        """Optimise for an amount by descent alone; None around cycles and where that finds no answer."""
+        with np.errstate(all="ignore"), suppress(ZeroDivisionError, np.linalg.LinAlgError):
+            return None if self.has_cycles else self._settle(survey, should_stop)
+        return None
+
     def solve_restated(
         self, survey: Survey, chosen: Ints, restated: Restated, should_stop: Callable[[], bool]
     ) -> Relaxed | None:
