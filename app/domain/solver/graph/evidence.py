@@ -9,13 +9,19 @@ import numpy as np
 from app.domain.solution import Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, short_down, short_up
+from app.domain.solver.graph.bounding import Bounded
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
-from app.domain.solver.kernels import EPSILON
+from app.domain.solver.kernels import EPSILON, Floats
 from app.domain.trade import Constraints, Trade
 
 USED = 1e-9
+CLOSE_ENOUGH = 5e-7
+"""The gap below which a bound is not looked for from other prices, as a share of the value."""
+RESTARTS = 4
+WORTH_ANOTHER = 0.1
+"""The share of the gap that a restart must close for another to follow."""
 
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
@@ -57,7 +63,9 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
     with np.errstate(all="ignore"):
         rate = float(relaxed.price[start] / relaxed.price[end])
     known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
-    if not has_cycles and not network.shares[network.market[planner.kept]].any():
+    value = float(planned.value)
+    is_simple = not has_cycles and not network.shares[network.market[planner.kept]].any()
+    if is_simple and (of_any_amount or _apart(known.bound, value) <= CLOSE_ENOUGH):
         return known
     bounding, amount = planner.relaxation.bounding, float(planned.target)
     begun, arbitrage = relaxed.price, 0.0
@@ -72,9 +80,41 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
         return known
     tight = bounding.tighten(begun, amount, exact_out=exact_out, of_any_amount=of_any_amount)
     bound = tight.bound(start, end, amount, exact_out=exact_out)
-    if not np.isfinite(bound):
+    if not of_any_amount and _apart(bound, value) > CLOSE_ENOUGH:
+        tight = _restarted(planner, tight, relaxed.price, amount, value)
+        bound = tight.bound(start, end, amount, exact_out=exact_out)
+    if not np.isfinite(bound) or (is_simple and _apart(known.bound, value) <= _apart(bound, value)):
         return known
     return _Proof(bound, tight.idle_bound(start if exact_out else end), tight.rate(start, end), arbitrage)
+
+
+def _apart(bound: float, value: float) -> float:
+    return abs(bound / value - 1.0) if value else np.inf
+
+
+def _restarted(planner: GraphPlanner, tight: Bounded, begun: Floats, amount: float, value: float) -> Bounded:
+    # Kinks stop the descent before its end, each start at other ones.
+    bounding, exact_out = planner.relaxation.bounding, planner.trade.is_exact_out
+
+    def gap(bounded: Bounded) -> float:
+        return _apart(bounded.bound(planner.start, planner.end, amount, exact_out=exact_out), value)
+
+    idle = bounding.idle
+    best = tight
+    for price in (tight.price, begun if planner.relaxation.has_cycles or idle is None else idle.price):
+        if not bounding.is_priced(price):
+            continue
+        latest, left = price, np.inf
+        for _ in range(RESTARTS):
+            found = bounding.tighten(latest, amount, exact_out=exact_out)
+            gained, left, latest = left - gap(found), gap(found), found.price
+            if left < gap(best):
+                best = found
+            if gap(best) <= CLOSE_ENOUGH:
+                return best
+            if not gained > WORTH_ANOTHER * left:
+                break
+    return best
 
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
