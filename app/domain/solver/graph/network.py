@@ -1,7 +1,7 @@
 """All markets as one graph in arrays, arranged once per set of markets."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -18,6 +18,7 @@ from app.domain.solver.exact import unit
 from app.domain.solver.graph.walks import hops
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, CAP_OUT, NO_SEGMENTS, RATE, Direction, Exchange
+from app.domain.solver.kinds.whole import Whole, parts
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.solver.sides import Units
 from app.domain.trade import Constraints
@@ -34,6 +35,7 @@ class _Arranged:
     directions: tuple[Direction, ...]
     segments: tuple[Floats, ...]
     fee_free: tuple[float, ...]
+    whole: dict[tuple[Direction, Units], Whole | None] = field(default_factory=dict)
 
 
 class Listed(NamedTuple):
@@ -58,12 +60,14 @@ class Network:
         self.decimals = decimals
         self.scopes: dict[Any, Any] = {}
         self._units: dict[int, Units] = {}
+        self._whole: dict[int, Whole | None] = {}
         self._one_pair: dict[tuple[Asset, Asset, int], bool] = {}
         arranged = []
         for market in sorted(markets, key=lambda m: m.market_id):
             exchange = market.exchange(decimals) if market.trading else None
             if exchange is not None:
                 arranged.append(_arrange(market, exchange))
+        self._arranged = arranged
         self.exchanges = [one.exchange for one in arranged]
         pairs = [pair for one in arranged for pair in one.directions]
         self.assets: list[Asset] = sorted({asset for pair in pairs for asset in pair})
@@ -104,6 +108,23 @@ class Network:
             gives, takes = self.directions[e]
             known = self._units[e] = Units(self.unit(gives), self.unit(takes))
         return known
+
+    def whole(self, e: int) -> Whole | None:
+        """Return a direction reckoned in whole units, where it can be; arranged once per market."""
+        try:
+            return self._whole[e]
+        except KeyError:
+            direction, units = self.directions[e], self.units(e)
+            known = self._arranged[self.listed.market[e]].whole
+            if (direction, units) not in known:
+                known[direction, units] = self.exchanges[self.listed.market[e]].whole(*direction, units)
+            found = self._whole[e] = known[direction, units]
+            return found
+
+    @cached_property
+    def parts(self) -> list[int]:
+        """How many of its smallest amounts one of each asset is."""
+        return [parts(self.unit(asset)) for asset in self.assets]
 
     @cached_property
     def listed(self) -> Listed:
