@@ -22,7 +22,7 @@ from app.domain.solver.kinds.whole import Whole, parts
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.solver.sides import Units
 from app.domain.trade import Constraints
-from app.domain.values import DEFAULT_DECIMALS, Asset
+from app.domain.values import DEFAULT_DECIMALS, Asset, MarketId, Venue
 
 Flags = npt.NDArray[np.bool_]
 
@@ -49,6 +49,17 @@ class Listed(NamedTuple):
     in_steps: list[bool]
 
 
+class Label(NamedTuple):
+    """What the legs over one direction have in common; `per_taken` says that prices are per unit of the asset taken."""
+
+    market_id: MarketId
+    venue: Venue
+    gives: Asset
+    takes: Asset
+    fee_asset: Asset
+    per_taken: bool
+
+
 class Network:
     """Assets as nodes; every direction of every market as an edge that owns a run of segments.
 
@@ -61,6 +72,7 @@ class Network:
         self.scopes: dict[Any, Any] = {}
         self._units: dict[int, Units] = {}
         self._whole: dict[int, Whole | None] = {}
+        self._labels: dict[int, Label] = {}
         self._one_pair: dict[tuple[Asset, Asset, int], bool] = {}
         arranged = []
         for market in sorted(markets, key=lambda m: m.market_id):
@@ -95,7 +107,6 @@ class Network:
         self.in_steps: Flags = np.array([_moves_in_steps(e) for e in self.exchanges], np.bool_)[self.market]
         self.costly: Flags = np.array([e.market.fixed_cost is not None for e in self.exchanges], np.bool_)[self.market]
         self._expiring = [(i, e.market) for i, e in enumerate(self.exchanges) if isinstance(e.market, Rfq)]
-        self.fee_assets = [e.fee_asset(*pair) for e, pair in zip(self._exchange_of(), pairs, strict=True)]
 
     def unit(self, asset: Asset) -> Decimal:
         """Return the smallest amount of an asset."""
@@ -107,6 +118,16 @@ class Network:
         if known is None:
             gives, takes = self.directions[e]
             known = self._units[e] = Units(self.unit(gives), self.unit(takes))
+        return known
+
+    def label(self, e: int) -> Label:
+        """Return what the legs over a direction have in common."""
+        known = self._labels.get(e)
+        if known is None:
+            exchange, (gives, takes) = self.exchanges[self.listed.market[e]], self.directions[e]
+            market, per_taken = exchange.market, exchange.base(gives, takes) == takes
+            known = Label(market.market_id, market.venue, gives, takes, exchange.fee_asset(gives, takes), per_taken)
+            self._labels[e] = known
         return known
 
     def whole(self, e: int) -> Whole | None:
@@ -147,9 +168,6 @@ class Network:
     def is_costly(self) -> bool:
         """Say whether any market has a fixed cost."""
         return bool(self.costly.any())
-
-    def _exchange_of(self) -> list[Exchange]:
-        return [self.exchanges[i] for i in self.market]
 
     def is_one_pair(self, gives: Asset, takes: Asset, max_hops: int) -> bool:
         """Say whether only books and constant-product pools of the two assets themselves lead from one to the other."""
