@@ -131,6 +131,8 @@ class GraphSolving:
         return left if left.any() else kept
 
     def _charged(self, kept: Flags) -> list[Amount]:
+        if not self.network.is_costly:
+            return []
         markets = np.unique(self.network.market[kept & self.network.costly])
         costs = (self.network.exchanges[i].market.fixed_cost for i in markets)
         return [cost for cost in costs if cost is not None and cost.amount]
