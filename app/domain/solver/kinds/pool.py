@@ -7,6 +7,7 @@ from typing import Self
 from app.domain.market import ReservePool
 from app.domain.solver.exact import BASIS_POINTS, ONE, down, fee_up, inverse_down, short_up, up
 from app.domain.solver.kinds.base import Direction
+from app.domain.solver.kinds.whole import Whole
 from app.domain.solver.sides import LARGEST_EXPONENT, NEGLIGIBLE, Fill, Units, usable
 from app.domain.values import Asset
 
@@ -128,3 +129,7 @@ class PoolExchange:
     def fee_asset(self, gives: Asset, takes: Asset) -> Asset:
         """Return the asset given: pools take their fee on the amount in."""
         return gives
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> Whole | None:
+        """Return None: most curves are no matter of integers."""
+        return None

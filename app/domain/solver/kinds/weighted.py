@@ -13,7 +13,8 @@ from app.domain.market import Weighted
 from app.domain.solver.exact import EXACT, ONE, ZERO
 from app.domain.solver.kinds.base import POWERED, Floats
 from app.domain.solver.kinds.pool import PoolExchange, PoolState, kept_of
-from app.domain.solver.sides import usable
+from app.domain.solver.kinds.whole import Whole, WholePool, WholePower
+from app.domain.solver.sides import Units, usable
 from app.domain.values import Asset
 
 _POWERS = Context(
@@ -152,6 +153,17 @@ class WeightedExchange(PoolExchange):
     def state(self) -> WeightedState:
         """Return the pool's state before any leg."""
         return self._start.copy()
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> Whole | None:
+        """Return the direction reckoned in whole units where its power is of small integers, the root even."""
+        reserves, kept = self.market.reserves, kept_of(self.market.fee_bps)
+        held, paid, per_taken = reserves[gives], reserves[takes], self.base(gives, takes) == takes
+        power = _fraction(self.market.weights[gives], self.market.weights[takes])
+        if power is None or power[2] != ONE or paid % units.taken:
+            return None
+        if power[0] == ONE and not power[1]:
+            return WholePool(held, paid, kept, units, per_taken=per_taken)
+        return WholePower(held, paid, kept, int(power[0]), power[1], units, per_taken=per_taken)
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the direction's one segment."""
