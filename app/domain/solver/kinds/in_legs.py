@@ -32,8 +32,8 @@ SMALL = 0.5
 """How much of the invariant may be sent, and prices move in logarithms, for `beyond_one_trade` to hold."""
 
 
-@compiled("float64(float64[::1], int64, int64, float64, float64, float64)")
-def roam(balance: Floats, count: int, held: int, amplified: float, bend: float, sent: float) -> float:
+@compiled("float64(float64[::1], int64, int64, float64, float64, float64, float64)")
+def roam(balance: Floats, count: int, held: int, kept: float, amplified: float, bend: float, sent: float) -> float:
     """Bound how far in logarithms prices in units of the invariant move while this much of it is sent; or infinity.
 
     `sent` counts at the prices where each leg ends. While prices stay within a factor `exp(far)` of the first ones, at
@@ -50,8 +50,8 @@ def roam(balance: Floats, count: int, held: int, amplified: float, bend: float, 
                 return math.inf
             change = max(change, -math.log1p(-moved / owned))
             share = max(share, bend / (amplified * balance[i] + bend))
-        # The invariant itself grows by less than a fee of what is sent.
-        change += (held + 1.0) * moved
+        # The invariant grows by less than a fee of what is sent, and falls by less if the fees are taken out.
+        change += (held + 1.0) * min(2.0 * (1.0 - kept), 1.0) * moved
         found = share * math.expm1(2.0 * change) + (held + 1.0) * bend / spent * math.expm1(change)
         if found <= far:
             return far
@@ -96,7 +96,7 @@ def confined(
         if rest <= 0.0 or worth <= 0.0:
             continue
         sent = (partly + budget) / worth / ((1.0 - kept) * rest)
-        found = roam(balance, count, held, amplified, bend, sent)
+        found = roam(balance, count, held, kept, amplified, bend, sent)
         if found <= far:
             least, least_sent = min(least, found), min(least_sent, sent)
     return least, least_sent
@@ -265,7 +265,7 @@ def stable_in_legs(
     if free <= 0.0:
         return bound
     sent = (free - bound) / worth / (1.0 - kept)
-    far = roam(balance, count, held, amplified, bend, sent)
+    far = roam(balance, count, held, kept, amplified, bend, sent)
     if budget < math.inf:
         nearer, less = confined(rows, balance, count, held, kept, amplified, bend, enters, leaves, worth, budget)
         far, sent = min(far, nearer), min(sent, less)
@@ -281,7 +281,7 @@ def stable_in_legs(
             if partly <= 0.0:
                 return 0.0
             sent = min(sent, (partly - bound) / worth / ((1.0 - kept) * rest))
-            far = min(far, roam(balance, count, held, amplified, bend, sent))
+            far = min(far, roam(balance, count, held, kept, amplified, bend, sent))
     least = by_prices(rows, balance, count, held, kept, amplified, bend, enters, leaves, far, free)
     _, _, worth, _ = stable_joint(rows, balance, count, held, kept, amplified, bend, enters, leaves)
     if worth == 0.0:
