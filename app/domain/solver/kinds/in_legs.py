@@ -37,12 +37,13 @@ def roam(balance: Floats, count: int, held: int, kept: float, amplified: float, 
     """Bound how far in logarithms prices in units of the invariant move while this much of it is sent; or infinity.
 
     `sent` counts at the prices where each leg ends. While prices stay within a factor `exp(far)` of the first ones, at
-    those `sent exp(far)` goes in and `sent exp(3 far)` comes out; what that moves must confirm it.
+    those at most `sent exp(far)` goes in, and no more comes out, as the invariant is concave and never falls. What that
+    moves must confirm it.
     """
     spent = amplified - 1.0 + (held + 1.0) * bend
     far = 0.0
     for _ in range(CONFIRMATIONS):
-        moved = sent * math.exp(3.0 * far)
+        moved = sent * math.exp(far)
         change, share = 0.0, 0.0
         for i in range(count):
             owned = (amplified * balance[i] + bend) / spent
@@ -56,7 +57,7 @@ def roam(balance: Floats, count: int, held: int, kept: float, amplified: float, 
         if found <= far:
             return far
         far = 1.5 * found
-        if far > 1.0:
+        if far >= SMALL:
             break
     return math.inf
 
@@ -165,7 +166,7 @@ def beyond_one_trade(
     The workspace holds the prices and the shadow prices of the one trade.
     """
     spent = amplified - 1.0 + (held + 1.0) * bend
-    moved = sent * math.exp(3.0 * far)
+    moved = sent * math.exp(far)
     fee = 1.0 - kept
     if not (moved < SMALL and far < SMALL and fee < SMALL):
         return math.inf
