@@ -1,4 +1,4 @@
-"""What legs one after the other earn from a StableSwap pool, against one trade and against legs that were climbed to."""
+"""What legs one after the other earn from a StableSwap pool, against one trade and legs that were climbed to."""
 
 import numpy as np
 import pytest
