@@ -76,7 +76,27 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
         proof = again
         if gained < SHARE * gap:
             break
-    return proof
+    if planner.relaxation.has_cycles or of_any_amount or abs(proof.bound - value) <= CLOSE * value:
+        return proof
+    return _from_idle(planner, planned, proof)
+
+
+def _from_idle(planner: GraphPlanner, planned: GraphPlan, proof: _Proof) -> _Proof:
+    # From the prices of no order a descent meets other kinks.
+    bounding, exact_out, best = planner.relaxation.bounding, planner.trade.is_exact_out, proof
+    if bounding.idle is None:
+        return best
+    price, value = bounding.idle.price, float(planned.value)
+    gap = np.inf
+    for _ in range(ROUNDS + 1):
+        tight = bounding.tighten(price, float(planned.target), exact_out=exact_out)
+        found = _stated(planner, planned, tight, proof.arbitrage)
+        gained, gap, price = gap - abs(found.bound - value), abs(found.bound - value), found.price
+        if gap < abs(best.bound - value):
+            best = found
+        if gap <= CLOSE * value or not gained > SHARE * gap:
+            break
+    return best
 
 
 def _again(
