@@ -19,12 +19,9 @@ from app.domain.trade import Constraints, Trade
 
 USED = 1e-9
 CLOSE = 3e-7
-"""The share of its value that a route's gap may be before the bound is looked for from other prices."""
+"""The share of its value that a route's gap may be before prices beside kinks are looked for."""
 SHARE, ROUNDS = 0.1, 3
 """The share of the gap that is to be lost beside kinks, or to have been won, for more to be tried, and how often."""
-RESTARTS = 4
-WORTH_ANOTHER = 0.1
-"""The share of the gap that a restart must close for another to follow."""
 
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
@@ -148,40 +145,8 @@ def _proven(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -
     elif not bounding.is_priced(begun):
         return known
     tight = bounding.tighten(begun, amount, exact_out=exact_out, of_any_amount=of_any_amount)
-    value = float(planned.value)
-    if not of_any_amount and _apart(tight.bound(start, end, amount, exact_out=exact_out), value) > CLOSE:
-        tight = _restarted(planner, tight, relaxed.price, amount, value)
     proof = _stated(planner, planned, tight, arbitrage)
     return proof if np.isfinite(proof.bound) else known
-
-
-def _apart(bound: float, value: float) -> float:
-    return abs(bound / value - 1.0) if value else np.inf
-
-
-def _restarted(planner: GraphPlanner, tight: Bounded, begun: Floats, amount: float, value: float) -> Bounded:
-    # Kinks stop the descent before its end, each start at other ones.
-    bounding, exact_out = planner.relaxation.bounding, planner.trade.is_exact_out
-
-    def gap(bounded: Bounded) -> float:
-        return _apart(bounded.bound(planner.start, planner.end, amount, exact_out=exact_out), value)
-
-    idle = bounding.idle
-    best = tight
-    for price in (tight.price, begun if planner.relaxation.has_cycles or idle is None else idle.price):
-        if not bounding.is_priced(price):
-            continue
-        latest, left = price, np.inf
-        for _ in range(RESTARTS):
-            found = bounding.tighten(latest, amount, exact_out=exact_out)
-            gained, left, latest = left - gap(found), gap(found), found.price
-            if left < gap(best):
-                best = found
-            if gap(best) <= CLOSE:
-                return best
-            if not gained > WORTH_ANOTHER * left:
-                break
-    return best
 
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:
