@@ -241,9 +241,9 @@ class _Solving:
         needed = self._needs(planned)
         for _ in range(REPLANS):
             aside = self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
-            tender = floor_to(held - aside, self.units.given)
-            if tender <= 0:
+            if held < aside + self.units.given:
                 break
+            tender = floor_to(held - aside, self.units.given)
             paid = self.planner.plan(tender, False)
             if paid is None:
                 break
