@@ -61,8 +61,12 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
     proof = _proven(planner, planned, of_any_amount=of_any_amount)
     value, exact_out = float(planned.value), planner.trade.is_exact_out
     stated = planner.start if exact_out else planner.end
-    # Around cycles that pay, the flows behind the prices are not the route's.
-    for _ in range(0 if planner.relaxation.has_cycles else ROUNDS):
+    shares = _shares(planner)
+    # Around cycles that pay, the flows behind the prices are not the route's; and what leaving legs out has cost no
+    # price can show.
+    if planner.relaxation.has_cycles or (planned.shortened and not shares):
+        return proof
+    for _ in range(ROUNDS):
         gap = abs(proof.bound - value)
         if gap <= CLOSE * value:
             break
@@ -73,7 +77,7 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
         proof = again
         if gained < SHARE * gap:
             break
-    if planner.relaxation.has_cycles or of_any_amount or abs(proof.bound - value) <= CLOSE * value:
+    if of_any_amount or not shares or abs(proof.bound - value) <= CLOSE * value:
         return proof
     return _from_idle(planner, planned, proof)
 
