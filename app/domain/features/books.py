@@ -1,14 +1,41 @@
 """Features of an instrument's order books at one moment."""
 
+import math
 from collections.abc import Sequence
 
-from app.domain.features.prices import BP, Values
+import numpy as np
+import numpy.typing as npt
+
+from app.domain.bars import FloatArray
+from app.domain.compiled import compiled
+from app.domain.features.catalog import MARKET_NAMES
 from app.domain.market import Level, MarketStatus, OrderBook
 
+Ints = npt.NDArray[np.int64]
+Values = dict[str, float]
+
+BP = 1e4
 DEPTH_BP = 10.0
 TOP_LEVELS = 5
+EDGE = 1e-12
+"""What rounding may take from a level that lies just within reach."""
 
-FloatLevel = tuple[float, float]
+BOOK_NAMES = (
+    "relative_spread",
+    "imbalance_1",
+    "imbalance_5",
+    "microprice_offset",
+    "depth_bid_10bp",
+    "depth_ask_10bp",
+    "book_slope",
+)
+BOOK_VALUES = len(BOOK_NAMES)
+SPREAD, IMBALANCE_1, IMBALANCE_5, OFFSET, DEPTH_BID, DEPTH_ASK, SLOPE = range(BOOK_VALUES)
+BOOK_PLACES = np.array([MARKET_NAMES.index(name) for name in BOOK_NAMES])
+"""Where a market vector holds what the books say."""
+
+BIDS, ASKS, STOP = range(3)
+"""Bounds of a book among levels: its first bid, its first ask, and the end of its asks."""
 
 
 def usable_books(instrument: str, books: Sequence[OrderBook]) -> list[OrderBook]:
@@ -29,50 +56,90 @@ def middle(books: Sequence[OrderBook]) -> float:
 
 def book_features(books: Sequence[OrderBook]) -> Values:
     """Compute what the books hold; nothing without a book."""
-    if not books:
-        return {}
+    values = book_values(books).tolist()
+    return {name: value for name, value in zip(BOOK_NAMES, values, strict=True) if not math.isnan(value)}
+
+
+def book_values(books: Sequence[OrderBook]) -> FloatArray:
+    """Compute what usable books of one instrument hold, in the order of `BOOK_NAMES`; NaN without a book."""
+    out = np.full(BOOK_VALUES, math.nan)
+    if books:
+        levels, bounds = book_levels(books)
+        read_books(levels, bounds, out)
+    return out
+
+
+def book_levels(books: Sequence[OrderBook]) -> tuple[FloatArray, Ints]:
+    """Return prices and sizes as far as a feature looks, the bids of a book before its asks, and their bounds."""
     mid = middle(books)
-    reach = mid * DEPTH_BP / BP
-    bid_1 = ask_1 = bid_5 = ask_5 = depth_bid = depth_ask = offset = slope = 0.0
-    best_bid, best_ask = 0.0, float("inf")
+    reach = mid * DEPTH_BP / BP * (1 + 1e-6)
+    levels: list[tuple[float, float]] = []
+    bounds: list[tuple[int, int, int]] = []
     for book in books:
-        bids = _near(book.bids, mid, reach)
-        asks = _near(book.asks, mid, reach)
-        (bid, bid_size), (ask, ask_size) = bids[0], asks[0]
-        best_bid, best_ask = max(best_bid, bid), min(best_ask, ask)
+        first = len(levels)
+        _near(levels, book.bids, -1.0, mid, reach)
+        asks = len(levels)
+        _near(levels, book.asks, 1.0, mid, reach)
+        bounds.append((first, asks, len(levels)))
+    return np.array(levels), np.array(bounds)
+
+
+def _near(levels: list[tuple[float, float]], side: Sequence[Level], outwards: float, mid: float, reach: float) -> None:
+    # Converting decimals is most of the work: stop where no feature looks any further.
+    for place, (price, size) in enumerate(side):
+        value = float(price)
+        if place >= TOP_LEVELS and (value - mid) * outwards > reach:
+            break
+        levels.append((value, float(size)))
+
+
+@compiled("float64(float64[:, ::1], int64, int64, float64, float64, float64)")
+def _size_within(levels: FloatArray, first: int, stop: int, outwards: float, mid: float, reach: float) -> float:
+    size = 0.0
+    for place in range(first, stop):
+        if (levels[place, 0] - mid) * outwards > reach:
+            break
+        size += levels[place, 1]
+    return size
+
+
+@compiled("void(float64[:, ::1], int64[:, ::1], float64[::1])")
+def read_books(levels: FloatArray, bounds: Ints, out: FloatArray) -> None:
+    """Write what the books of one instrument hold; each has a bid and an ask at least."""
+    best_bid, best_ask = 0.0, math.inf
+    for book in range(len(bounds)):
+        best_bid = max(best_bid, levels[bounds[book, BIDS], 0])
+        best_ask = min(best_ask, levels[bounds[book, ASKS], 0])
+    mid = (best_bid + best_ask) / 2
+    reach = mid * DEPTH_BP / BP + mid * EDGE
+    bid_1 = ask_1 = bid_5 = ask_5 = depth_bid = depth_ask = offset = slope = 0.0
+    for book in range(len(bounds)):
+        bids, asks, stop = bounds[book, BIDS], bounds[book, ASKS], bounds[book, STOP]
+        bid, ask = levels[bids, 0], levels[asks, 0]
+        bid_size, ask_size = levels[bids, 1], levels[asks, 1]
+        own_mid = (bid + ask) / 2
         bid_1 += bid_size
         ask_1 += ask_size
-        tops = sum(size for _, size in bids[:TOP_LEVELS]), sum(size for _, size in asks[:TOP_LEVELS])
-        bid_5 += tops[0]
-        ask_5 += tops[1]
-        depth_bid += sum(size for price, size in bids if price >= mid - reach)
-        depth_ask += sum(size for price, size in asks if price <= mid + reach)
-        own_mid = (bid + ask) / 2
+        depth_bid += _size_within(levels, bids, asks, -1.0, mid, reach)
+        depth_ask += _size_within(levels, asks, stop, 1.0, mid, reach)
         if bid_size + ask_size > 0.0:
             offset += ((bid * ask_size + ask * bid_size) / (bid_size + ask_size) / own_mid - 1) * BP
-        for side, top in zip((bids, asks), tops, strict=True):
-            last = side[min(TOP_LEVELS, len(side)) - 1][0]
-            slope += top / max(abs(last / own_mid - 1) * BP, 1e-6)
-    values = {
-        "relative_spread": (best_ask - best_bid) / mid * BP,
-        "microprice_offset": offset / len(books),
-        "depth_bid_10bp": depth_bid,
-        "depth_ask_10bp": depth_ask,
-        "book_slope": slope / (2 * len(books)),
-    }
+        for first, end in ((bids, asks), (asks, stop)):
+            last = min(first + TOP_LEVELS, end)
+            top = 0.0
+            for place in range(first, last):
+                top += levels[place, 1]
+            slope += top / max(abs(levels[last - 1, 0] / own_mid - 1) * BP, 1e-6)
+            if first == bids:
+                bid_5 += top
+            else:
+                ask_5 += top
+    out[SPREAD] = (best_ask - best_bid) / mid * BP
+    out[OFFSET] = offset / len(bounds)
+    out[DEPTH_BID] = depth_bid
+    out[DEPTH_ASK] = depth_ask
+    out[SLOPE] = slope / (2 * len(bounds))
     if bid_1 + ask_1 > 0.0:
-        values["imbalance_1"] = (bid_1 - ask_1) / (bid_1 + ask_1)
+        out[IMBALANCE_1] = (bid_1 - ask_1) / (bid_1 + ask_1)
     if bid_5 + ask_5 > 0.0:
-        values["imbalance_5"] = (bid_5 - ask_5) / (bid_5 + ask_5)
-    return values
-
-
-def _near(levels: Sequence[Level], mid: float, reach: float) -> list[FloatLevel]:
-    # Converting decimals is most of the work: stop where no feature looks any further.
-    near: list[FloatLevel] = []
-    for price, size in levels:
-        value = float(price)
-        if len(near) >= TOP_LEVELS and abs(value - mid) > reach:
-            break
-        near.append((value, float(size)))
-    return near
+        out[IMBALANCE_5] = (bid_5 - ask_5) / (bid_5 + ask_5)

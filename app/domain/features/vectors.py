@@ -1,4 +1,4 @@
-"""The feature vectors, the same function for training and for serving."""
+"""The feature vectors, the same kernel for training, for backfill and for serving."""
 
 import math
 from collections.abc import Sequence
@@ -6,15 +6,62 @@ from datetime import datetime
 
 import numpy as np
 
-from app.domain.bars import Bars, FloatArray
-from app.domain.features.books import book_features, middle, usable_books
+from app.domain.bars import WINDOW, Bars, FloatArray
+from app.domain.compiled import compiled
+from app.domain.features.books import BOOK_PLACES, BOOK_VALUES, book_values, middle, usable_books
 from app.domain.features.catalog import MARKET_INDEX, MARKET_NAMES, REQUEST_NAMES
-from app.domain.features.prices import Values, price_features
+from app.domain.features.prices import price_features
+from app.domain.features.rows import DROPPED, IS_FILL, LAST_AT, RUN, START, Marks, last_row, rows_of, settle
 from app.domain.market import OrderBook
 from app.domain.trade import Side, Trade
 
 DAY_S = 86_400
+FEATURES = len(MARKET_NAMES)
+QUOTE_AGE = MARKET_INDEX["quote_age"]
+GAP_FLAG = MARKET_INDEX["gap_flag"]
+SINE = MARKET_INDEX["time_of_day_sin"]
+COSINE = MARKET_INDEX["time_of_day_cos"]
 _NAN = math.nan
+
+
+@compiled("boolean(float64[:, ::1], int64[::1], float64, float64, float64[::1], float64[::1])")
+def write_vector(
+    rows: FloatArray, marks: Marks, as_of: float, interval: float, books: FloatArray, out: FloatArray
+) -> bool:
+    """Write the market's features as known at `as_of`; refuse a moment whose rows were dropped."""
+    out[:] = math.nan
+    for i in range(BOOK_VALUES):
+        out[BOOK_PLACES[i]] = books[i]
+    angle = 2 * math.pi * (as_of % DAY_S) / DAY_S
+    out[SINE] = math.sin(angle)
+    out[COSINE] = math.cos(angle)
+    end = as_of // interval * interval
+    settle(rows, marks, end, interval)
+    last = last_row(rows, marks, end - interval)
+    if last < 0:
+        return marks[DROPPED] == 0
+    out[QUOTE_AGE] = as_of - rows[LAST_AT, last]
+    out[GAP_FLAG] = 1.0
+    if end - rows[START, last] >= 2 * interval:
+        return True
+    out[GAP_FLAG] = rows[IS_FILL, last]
+    bars = min(int(rows[RUN, last]), WINDOW)
+    if bars > last + 1:
+        return False
+    price_features(rows, last + 1 - bars, last + 1, out)
+    for i in range(FEATURES):
+        if math.isinf(out[i]):
+            out[i] = math.nan
+    return True
+
+
+@compiled("void(float64[:, ::1], int64[::1], float64[::1], float64, float64[:, ::1], float64[:, ::1])")
+def write_history(
+    rows: FloatArray, marks: Marks, as_ofs: FloatArray, interval: float, books: FloatArray, out: FloatArray
+) -> None:
+    """Write a vector for every moment; `books` has a row for each, or one for all."""
+    for i in range(len(as_ofs)):
+        write_vector(rows, marks, as_ofs[i], interval, books[min(i, len(books) - 1)], out[i])
 
 
 def market_vector(bars: Bars, books: Sequence[OrderBook], as_of: datetime) -> FloatArray:
@@ -22,12 +69,26 @@ def market_vector(bars: Bars, books: Sequence[OrderBook], as_of: datetime) -> Fl
 
     Bars not complete at `as_of` are ignored, so the same call on a longer history gives the same vector.
     """
-    window = bars.window(as_of)
-    values = price_features(window)
-    values.update(book_features(usable_books(bars.instrument, books)))
-    _quality(values, bars, window, as_of)
-    _clock(values, as_of)
-    return np.array([values.get(name, _NAN) for name in MARKET_NAMES])
+    seconds = as_of.timestamp()
+    known = bars.between(-math.inf, seconds // bars.interval_s * bars.interval_s).last(WINDOW)
+    rows, marks = rows_of(known)
+    out = np.empty(FEATURES)
+    write_vector(rows, marks, seconds, float(bars.interval_s), book_values(usable_books(bars.instrument, books)), out)
+    return out
+
+
+def history_vectors(bars: Bars, as_ofs: FloatArray, books: FloatArray | None = None) -> FloatArray:
+    """Compute `market_vector` at many moments, in seconds since 1970, each as if nothing later had happened.
+
+    `books` holds what the books said at each moment, as `book_values` computes it; without, that is NaN.
+    """
+    values = np.full((1, BOOK_VALUES), _NAN) if books is None else np.ascontiguousarray(books, dtype=np.float64)
+    if books is not None and values.shape != (len(as_ofs), BOOK_VALUES):
+        raise ValueError(f"books must have a row of {BOOK_VALUES} for each of the {len(as_ofs)} moments")
+    out = np.empty((len(as_ofs), FEATURES))
+    rows, marks = rows_of(bars)
+    write_history(rows, marks, np.ascontiguousarray(as_ofs, dtype=np.float64), float(bars.interval_s), values, out)
+    return out
 
 
 def request_vector(trade: Trade, bars: Bars, books: Sequence[OrderBook], market: FloatArray) -> FloatArray:
@@ -46,20 +107,6 @@ def request_vector(trade: Trade, bars: Bars, books: Sequence[OrderBook], market:
         "root_impact": deviation * math.sqrt(share),
     }
     return np.array([values[name] for name in REQUEST_NAMES])
-
-
-def _quality(values: Values, bars: Bars, window: Bars, as_of: datetime) -> None:
-    stop = int(bars.start.searchsorted(as_of.timestamp() - bars.interval_s, side="right"))
-    if stop == 0:
-        return
-    values["quote_age"] = as_of.timestamp() - float(bars.last_at[stop - 1])
-    values["gap_flag"] = 1.0 if len(window) == 0 or window.is_gap_fill[-1] else 0.0
-
-
-def _clock(values: Values, as_of: datetime) -> None:
-    angle = 2 * math.pi * (as_of.timestamp() % DAY_S) / DAY_S
-    values["time_of_day_sin"] = math.sin(angle)
-    values["time_of_day_cos"] = math.cos(angle)
 
 
 def _base_quantity(trade: Trade, bars: Bars, books: Sequence[OrderBook]) -> float:
