@@ -158,7 +158,7 @@ def settle(rows: FloatArray, marks: Marks, end: float, interval: float) -> None:
 @compiled("int64(float64[:, ::1], int64[::1], float64)")
 def last_row(rows: FloatArray, marks: Marks, start: float) -> int:
     """Find the last row that starts no later; -1 without one."""
-    low, high = -1, marks[ROWS]
+    low, high = -1, int(marks[ROWS])
     if high > 0 and rows[START, high - 1] <= start:
         return high - 1
     while high - low > 1:

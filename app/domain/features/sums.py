@@ -1,4 +1,4 @@
-"""Sums in four strands, so that no addition waits for the one before; the order of adding depends on the length alone."""
+"""Sums in four strands: no addition waits for the one before, and only the length decides their order."""
 
 from app.domain.bars import FloatArray
 from app.domain.compiled import compiled

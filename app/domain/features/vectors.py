@@ -39,7 +39,7 @@ def write_vector(
     settle(rows, marks, end, interval)
     last = last_row(rows, marks, end - interval)
     if last < 0:
-        return marks[DROPPED] == 0
+        return bool(marks[DROPPED] == 0)
     out[QUOTE_AGE] = as_of - rows[LAST_AT, last]
     out[GAP_FLAG] = 1.0
     if end - rows[START, last] >= 2 * interval:
