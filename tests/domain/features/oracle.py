@@ -72,7 +72,7 @@ def _indicators(values: dict[str, float], window: Bars) -> None:
         upper, _, lower = talib.BBANDS(near[2][-20:], 20, 2.0, 2.0)
         if upper[-1] > lower[-1]:
             values["percent_b_20"] = (0.0 - lower[-1]) / (upper[-1] - lower[-1])
-        values["cci_20"] = talib.CCI(*near, 20)[-1]
+        values["cci_20"] = talib.CCI(near[0], near[1], near[2], 20)[-1]
         top, bottom = high[-20:].max(), low[-20:].min()
         if top > bottom:
             values["donchian_position_20"] = (close[-1] - bottom) / (top - bottom)
