@@ -118,7 +118,8 @@ def read_books_of_many(levels: FloatArray, bounds: Ints, slots: Ints, counts: In
 class VectorState:
     """Vectors of many instruments after every bar. They equal `market_vector` on the same bars, bit for bit.
 
-    Instruments are addressed by slot, which `slots` looks up; nothing here is kept but what stored bars bring back.
+    Instruments are addressed by slot, which `slots` looks up; stored bars bring back all that is kept but the books.
+    Not for two threads at once.
     """
 
     def __init__(self, interval_s: int = 1) -> None:
