@@ -34,7 +34,7 @@ from app.domain.features.rows import (
     extend,
     push,
 )
-from app.domain.features.vectors import FEATURES, write_vector
+from app.domain.features.vectors import WIDTH, write_vector
 from app.domain.market import OrderBook
 
 LOOKBACK = 60
@@ -187,7 +187,7 @@ class VectorState:
         """
         chosen = np.arange(len(self._places)) if slots is None else slots
         self._check(chosen)
-        out = np.empty((len(chosen), FEATURES))
+        out = np.empty((len(chosen), WIDTH))
         refused = write_vectors(
             self._rows,
             self._marks,
