@@ -137,13 +137,16 @@ class Bars:
         seconds = as_of.timestamp()
         end = seconds // self.interval_s * self.interval_s
         stop = int(self.start.searchsorted(end - self.interval_s, side="right"))
-        start = self.start[max(0, stop - size) : stop]
+        first = max(0, stop - size)
         reach = FILL_LIMIT_S + self.interval_s
-        if stop == 0 or end - start[-1] > reach:
+        if stop == 0 or end - self.start[stop - 1] > reach:
             return self._slice(0, 0)
-        steps = start[1:] - start[:-1]
-        breaks = np.flatnonzero(steps > reach)
-        first = max(0, stop - size) + (int(breaks[-1]) + 1 if len(breaks) else 0)
+        if end - self.start[first] == (stop - first) * self.interval_s:
+            return self._slice(first, stop)
+        start = self.start[first:stop]
+        breaks = np.flatnonzero(start[1:] - start[:-1] > reach)
+        if len(breaks):
+            first += int(breaks[-1]) + 1
         run = self._slice(first, stop)
         if end - run.start[0] == len(run) * self.interval_s:
             return run
@@ -153,22 +156,30 @@ class Bars:
         begin = max(float(self.start[0]), end - size * self.interval_s)
         grid = np.arange(begin, end, self.interval_s)
         source = self.start.searchsorted(grid, side="right") - 1
-        gap = self.start[source] != grid
+        is_fill = self.start[source] != grid
+        silent = np.flatnonzero(is_fill)
         close = self.close[source]
+        open_, high, low = self.open[source], self.high[source], self.low[source]
+        for price in (open_, high, low):
+            price[silent] = close[silent]
+        volume, notional = self.volume[source], self.notional[source]
+        count, price_sum = self.count[source], self.price_sum[source]
+        for amount in (volume, notional, count, price_sum):
+            amount[silent] = 0.0
         return Bars(
             self.instrument,
             self.interval_s,
             grid,
-            np.where(gap, close, self.open[source]),
-            np.where(gap, close, self.high[source]),
-            np.where(gap, close, self.low[source]),
+            open_,
+            high,
+            low,
             close,
-            np.where(gap, 0.0, self.volume[source]),
-            np.where(gap, 0.0, self.notional[source]),
-            np.where(gap, 0.0, self.count[source]),
-            np.where(gap, 0.0, self.price_sum[source]),
+            volume,
+            notional,
+            count,
+            price_sum,
             self.last_at[source],
-            gap,
+            is_fill | self.is_gap_fill[source],
         )
 
     def _slice(self, first: int, stop: int) -> "Bars":

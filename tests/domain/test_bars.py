@@ -124,3 +124,12 @@ def test_windows_are_regular_and_bounded(seconds: list[int], now: int) -> None:
     real = ~window.is_gap_fill
     assert set(window.start[real]) <= set(bars.start)
     assert math.fsum(window.volume[~real]) == 0.0
+
+
+def test_what_was_filled_before_stays_flagged_when_more_is_filled() -> None:
+    bars = Bars.from_bars("BTC-USD", aggregate(ticks_at(0, 2)))
+    filled = bars.window(START + timedelta(seconds=4))
+    again = filled.window(START + timedelta(seconds=5))
+    assert filled.is_gap_fill.tolist() == [False, True, False, True]
+    assert again.is_gap_fill.tolist() == [False, True, False, True, True]
+    assert again.close.tolist() == bars.window(START + timedelta(seconds=5)).close.tolist()

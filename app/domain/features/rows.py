@@ -26,8 +26,8 @@ ROWS, BARS, KEPT, DROPPED = range(4)
 MARKS = 4
 """Marks of a buffer: rows in it, rows up to its last bar, rows that stay when it is full, whether any were dropped."""
 
-_START, _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _NOTIONAL, _COUNT, _LAST_AT = range(9)
-BAR_VALUES = 9
+_START, _OPEN, _HIGH, _LOW, _CLOSE, _VOLUME, _NOTIONAL, _COUNT, _PRICE_SUM, _LAST_AT = range(10)
+BAR_VALUES = 10
 """A bar as numbers, in the order of `BAR_COLUMNS`."""
 
 
@@ -181,6 +181,7 @@ def bar_values(bars: Bars) -> FloatArray:
         bars.volume,
         bars.notional,
         bars.count,
+        bars.price_sum,
         bars.last_at,
     )
     values = np.empty((len(bars), BAR_VALUES))

@@ -9,8 +9,32 @@ import numpy as np
 from app.domain.bars import WINDOW, Bars, BoolArray, FloatArray
 from app.domain.compiled import compiled
 from app.domain.features.books import BOOK_VALUES, Ints, book_values, read_books, usable_books
-from app.domain.features.rows import BAR_VALUES, COLUMNS, KEPT, MARKS, bar_values, extend, push
-from app.domain.features.vectors import FEATURES, write_vector
+from app.domain.features.rows import (
+    BAR_VALUES,
+    BODY,
+    CLOSE,
+    COLUMNS,
+    COUNT,
+    DIRECTION,
+    HIGH,
+    IS_FILL,
+    KEPT,
+    LAST_AT,
+    LOW,
+    MARKS,
+    NOTIONAL,
+    RETURN,
+    ROWS,
+    RUN,
+    SPAN,
+    START,
+    TRUE_RANGE,
+    VOLUME,
+    bar_values,
+    extend,
+    push,
+)
+from app.domain.features.vectors import WIDTH, write_vector
 from app.domain.market import OrderBook
 
 LOOKBACK = 60
@@ -18,6 +42,9 @@ LOOKBACK = 60
 
 CAPACITY = 660
 FEWEST_KEPT = WINDOW + 2 * LOOKBACK
+CACHE_LINE = 8
+"""How many numbers come with one that is read."""
+
 STAGGER = 60
 """Buffers keep a different number of rows each, so that not all of them make room at the same bar."""
 
@@ -31,13 +58,47 @@ def push_many(
         accepted[i] = push(rows[slots[i]], marks[slots[i]], bars[i], False, interval)
 
 
-@compiled("int64(float64[:, :, ::1], int64[:, ::1], int64[::1], float64, float64, float64[:, ::1], float64[:, ::1])")
+@compiled("float64(float64[:, ::1], int64)")
+def touch(rows: FloatArray, stop: int) -> float:
+    """Read one number of every cache line of a window. The reads overlap, as those of the features cannot."""
+    a = b = c = d = e = 0.0
+    for i in range(max(0, stop - WINDOW), stop, CACHE_LINE):
+        a += rows[CLOSE, i]
+        b += rows[RETURN, i]
+        c += rows[TRUE_RANGE, i]
+        d += rows[DIRECTION, i]
+        e += rows[VOLUME, i]
+    for i in range(max(0, stop - 60), stop, CACHE_LINE):
+        a += rows[NOTIONAL, i]
+        b += rows[SPAN, i]
+        c += rows[BODY, i]
+    if stop > 0:
+        d += rows[START, stop - 1] + rows[HIGH, stop - 1] + rows[LOW, stop - 1] + rows[COUNT, stop - 1]
+        e += rows[LAST_AT, stop - 1] + rows[IS_FILL, stop - 1] + rows[RUN, stop - 1]
+    return a + b + c + d + e
+
+
+@compiled(
+    "int64(float64[:, :, ::1], int64[:, ::1], int64[::1], float64, float64, float64[:, ::1], float64[:, ::1],"
+    "float64[::1])"
+)
 def write_vectors(
-    rows: FloatArray, marks: Ints, slots: Ints, as_of: float, interval: float, books: FloatArray, out: FloatArray
+    rows: FloatArray,
+    marks: Ints,
+    slots: Ints,
+    as_of: float,
+    interval: float,
+    books: FloatArray,
+    out: FloatArray,
+    touched: FloatArray,
 ) -> int:
-    """Write the vectors of the instruments in given slots; return the first that reaches too far back, or -1."""
+    """Write the vectors of the instruments in given slots; return the first that reaches too far back, or -1.
+
+    What is written to `touched` has no meaning: it keeps the compiler from leaving out the reads.
+    """
     for i in range(len(slots)):
         slot = slots[i]
+        touched[0] = touch(rows[slot], marks[slot, ROWS])
         if not write_vector(rows[slot], marks[slot], as_of, interval, books[slot], out[i]):
             return i
     return -1
@@ -57,7 +118,8 @@ def read_books_of_many(levels: FloatArray, bounds: Ints, slots: Ints, counts: In
 class VectorState:
     """Vectors of many instruments after every bar. They equal `market_vector` on the same bars, bit for bit.
 
-    Instruments are addressed by slot, which `slots` looks up; nothing here is kept but what stored bars bring back.
+    Instruments are addressed by slot, which `slots` looks up; stored bars bring back all that is kept but the books.
+    Not for two threads at once.
     """
 
     def __init__(self, interval_s: int = 1) -> None:
@@ -125,9 +187,16 @@ class VectorState:
         """
         chosen = np.arange(len(self._places)) if slots is None else slots
         self._check(chosen)
-        out = np.empty((len(chosen), FEATURES))
+        out = np.empty((len(chosen), WIDTH))
         refused = write_vectors(
-            self._rows, self._marks, chosen, as_of.timestamp(), float(self.interval_s), self._books, out
+            self._rows,
+            self._marks,
+            chosen,
+            as_of.timestamp(),
+            float(self.interval_s),
+            self._books,
+            out,
+            np.empty(1),
         )
         if refused >= 0:
             instrument = self.instruments[int(chosen[refused])]

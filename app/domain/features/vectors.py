@@ -16,7 +16,7 @@ from app.domain.market import OrderBook
 from app.domain.trade import Side, Trade
 
 DAY_S = 86_400
-FEATURES = len(MARKET_NAMES)
+WIDTH = len(MARKET_NAMES)
 QUOTE_AGE = MARKET_INDEX["quote_age"]
 GAP_FLAG = MARKET_INDEX["gap_flag"]
 SINE = MARKET_INDEX["time_of_day_sin"]
@@ -49,7 +49,7 @@ def write_vector(
     if bars > last + 1:
         return False
     price_features(rows, last + 1 - bars, last + 1, out)
-    for i in range(FEATURES):
+    for i in range(WIDTH):
         if math.isinf(out[i]):
             out[i] = math.nan
     return True
@@ -72,7 +72,7 @@ def market_vector(bars: Bars, books: Sequence[OrderBook], as_of: datetime) -> Fl
     seconds = as_of.timestamp()
     known = bars.between(-math.inf, seconds // bars.interval_s * bars.interval_s).last(WINDOW)
     rows, marks = rows_of(known)
-    out = np.empty(FEATURES)
+    out = np.empty(WIDTH)
     write_vector(rows, marks, seconds, float(bars.interval_s), book_values(usable_books(bars.instrument, books)), out)
     return out
 
@@ -85,7 +85,7 @@ def history_vectors(bars: Bars, as_ofs: FloatArray, books: FloatArray | None = N
     values = np.full((1, BOOK_VALUES), _NAN) if books is None else np.ascontiguousarray(books, dtype=np.float64)
     if books is not None and values.shape != (len(as_ofs), BOOK_VALUES):
         raise ValueError(f"books must have a row of {BOOK_VALUES} for each of the {len(as_ofs)} moments")
-    out = np.empty((len(as_ofs), FEATURES))
+    out = np.empty((len(as_ofs), WIDTH))
     rows, marks = rows_of(bars)
     write_history(rows, marks, np.ascontiguousarray(as_ofs, dtype=np.float64), float(bars.interval_s), values, out)
     return out

@@ -34,14 +34,6 @@ def certify(
             reach = min(reach, most * leverage * (1.0 + 16.0 * EPSILON * (leverage + 1.0)))
         bound = short_up(Decimal(reach))
     gap_bps = float(abs(ratio(bound - value, value)) * BASIS_POINTS) if value else (NO_GAP_BPS if bound else 0.0)
-    relaxed_names = []
-    if relaxed.legs > max_legs:
-        relaxed_names.append("max_legs")
-    if pair.has_lots:
-        relaxed_names.append("lots")
-    if pair.has_minimums:
-        relaxed_names.append("minimums")
-    if pair.has_fixed_costs:
-        relaxed_names.append("fixed_costs")
+    names = ("max_legs", *pair.rules) if relaxed.legs > max_legs else pair.rules
     # No edge leads into the asset given or out of the asset taken, so nothing tendered yields nothing.
-    return Certificate(bound=bound, gap_bps=gap_bps, arbitrage=ZERO, relaxed=tuple(relaxed_names))
+    return Certificate(bound=bound, gap_bps=gap_bps, arbitrage=ZERO, relaxed=names)

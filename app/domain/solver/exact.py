@@ -81,6 +81,21 @@ def short_down(value: Decimal) -> Decimal:
     return _SHORT_DOWN.plus(value)
 
 
+def inverse_down(value: Decimal) -> Decimal:
+    """Return one over a value, rounded down to 17 significant digits."""
+    return _SHORT_DOWN.divide(ONE, value)
+
+
+def ratio_up(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Divide, rounding up to 17 significant digits."""
+    return _SHORT_UP.divide(numerator, denominator)
+
+
+def ratio_down(numerator: Decimal, denominator: Decimal) -> Decimal:
+    """Divide, rounding down to 17 significant digits."""
+    return _SHORT_DOWN.divide(numerator, denominator)
+
+
 def ratio(numerator: Decimal, denominator: Decimal) -> Decimal:
     """Divide to 28 significant digits, as stated prices are."""
     return STATED.divide(numerator, denominator)

@@ -12,7 +12,12 @@ from app.domain.trade import Constraints, Trade
 from app.domain.values import Amount
 
 SINGLES_TRIED = 16
+"""How many markets alone are filled exactly, best first: whole lots seldom change an order by more than a place."""
+COARSE = Decimal("1e-9")
+"""An asset that divides no finer than this share of what is sent."""
 BASIS_POINTS = 1e4
+UNSPENT = Decimal("1e-12")
+"""The share of a tender that a market may leave over and still have done the trade alone."""
 
 
 def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fill | None:
@@ -27,29 +32,35 @@ def fill_alone(side: Side, target: Decimal, exact_out: bool, units: Units) -> Fi
         return fill
     unspent = target - fill.sends
     # Short of the target with the book used up: this market alone cannot do the trade.
-    return fill if exact_out or unspent <= target * Decimal("1e-12") else None
+    return fill if exact_out or unspent <= target * UNSPENT else None
+
+
+def rounds_up(target: Decimal, exact_out: bool, units: Units) -> bool:
+    """Say whether rounding up what is sent may pay for a market that holds noticeably less than a target."""
+    return not exact_out and units.given > COARSE * target
 
 
 def best_single(
     pair: Pair, relaxed: Relaxed, bounds: Bounds, target: Decimal, exact_out: bool
 ) -> tuple[int, Fill] | None:
     """Find the market that does the whole trade best on its own, fixed costs counted."""
-    if relaxed.best_alone < 0:
+    coarse = rounds_up(target, exact_out, bounds.units)
+    if relaxed.best_alone < 0 and not coarse:
         return None
-    if pair.plain:
+    if pair.plain and not coarse:
         fill = fill_alone(pair.sides[relaxed.best_alone], target, exact_out, bounds.units)
         return None if fill is None else (relaxed.best_alone, fill)
     sign = 1.0 if exact_out else -1.0
     costs = bounds.fixed.tolist()
     able = [
-        (sign * row[ALONE] + costs[i], i)
+        (sign * row[ALONE] + costs[i] if row[ALONE] == row[ALONE] else -inf, i)
         for i, row in enumerate(relaxed.rows)
-        if bounds.modes[i] != OFF and row[ALONE] == row[ALONE]
+        if bounds.modes[i] != OFF and (coarse or row[ALONE] == row[ALONE])
     ]
     able.sort()
     best: tuple[int, Fill] | None = None
     best_value = inf
-    for least, i in able[:SINGLES_TRIED]:
+    for least, i in able if coarse else able[:SINGLES_TRIED]:
         # Whole lots and minimums only add to what it costs in any amounts.
         if least >= best_value:
             break
@@ -61,7 +72,9 @@ def best_single(
     return best
 
 
-def alternative(name: str, trade: Trade, amount: Decimal, other: Decimal, value: Decimal) -> Alternative:
+def alternative(
+    name: str, trade: Trade, amount: Decimal, other: Decimal | float, value: Decimal | float
+) -> Alternative:
     """State a simpler way, worth `other`, and what the route saves against it."""
     exact_out = trade.is_exact_out
     saving = 0.0

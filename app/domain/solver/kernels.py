@@ -1,8 +1,8 @@
 """Water-filling over one pair: send to whatever pays best at the margin until the target is met.
 
 `params` holds per market: kind, reserves in and out, what the fee leaves, minimum in, lot, minimum base, whether the
-base is the asset taken, and that asset's unit. `out` receives per market: amount in, amount out, levels used up,
-fraction of the next, what it would exchange alone, and its surplus at the final rate.
+base is the asset taken, that asset's unit, and what one lot takes in and gives out. `out` receives per market: amount
+in, amount out, levels used up, fraction of the next, what it would exchange alone, and its surplus at the final rate.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 Modes = npt.NDArray[np.int8]
 
-KIND, DEPTH_IN, DEPTH_OUT, KEPT, MIN_IN, LOT, MIN_BASE, BASE_IS_TAKEN, GRAIN = range(9)
-PARAMS = 9
+KIND, DEPTH_IN, DEPTH_OUT, KEPT, MIN_IN, LOT, MIN_BASE, BASE_IS_TAKEN, GRAIN, LOT_IN, LOT_OUT = range(11)
+PARAMS = 11
 BOOK, POOL = 0.0, 1.0
 IN, OUT, REACHED, FRACTION, ALONE, SURPLUS = range(6)
 RESULTS = 6

@@ -26,10 +26,16 @@ from app.domain.solver.selection import best_subset, improve, narrow
 from app.domain.solver.sides import Units
 
 ENUMERATED_CHOICES = 8
+"""Up to so many every subset is bounded, 256 at most; beyond, single switches and exchanges improve one."""
+
 IMPROVING_PASSES = 16
 SWAPS_PER_PASS = 2048
+"""How many exchanges are tried before the clock is looked at."""
+
 FITTED_AT_A_TIME = 8
 """How many subsets are fitted to whole lots before the clock is looked at."""
+
+_UNBOUNDED: Floats = np.full(1 << ENUMERATED_CHOICES, np.inf)
 
 
 @dataclass(slots=True)
@@ -89,7 +95,7 @@ def execute(
     """Trade a target within all bounds, or return None when that is impossible."""
     if pair.plain and relaxed.legs <= bounds.max_legs:
         return realise(pair, relaxed.rows, relaxed.ended_in, target, exact_out, bounds.units)
-    usable = int(np.count_nonzero(bounds.modes))
+    usable = len(pair.sides) if bounds.modes is pair.free else int(np.count_nonzero(bounds.modes))
     crowded = relaxed.legs > bounds.max_legs
     # What lots and minimums leave over may need another market than those that water-filling uses.
     may_crowd = not crowded and usable > bounds.max_legs
@@ -106,11 +112,12 @@ def _choose(
     *, crowded: bool,
 ) -> Execution | None:  # fmt: skip
     choices = _choices(pair, relaxed, bounds, crowded=crowded)
+    matters = len(choices) and (crowded or _choice_matters(pair, relaxed, bounds))
+    if matters and len(choices) <= ENUMERATED_CHOICES:
+        return _best_subset(pair, bounds, choices, relaxed.rate, target, exact_out, should_stop)
     modes, starts = bounds.modes.copy(), pair.unstarted.copy()
-    if not len(choices) or not (crowded or _choice_matters(pair, relaxed, bounds)):
+    if not matters:
         return _settled(pair, bounds, modes, starts, target, exact_out)
-    if len(choices) <= ENUMERATED_CHOICES:
-        return _best_subset(pair, bounds, choices, modes, relaxed.rate, target, exact_out, should_stop)
     if _search(pair, bounds, choices, modes, starts, float(target), exact_out, should_stop) == -np.inf:
         return None
     return _settled(pair, bounds, modes, starts, target, exact_out)
@@ -141,7 +148,6 @@ def _best_subset(
     pair: Pair,
     bounds: Bounds,
     choices: Ints,
-    modes: Modes,
     rate: float,
     target: Decimal,
     exact_out: bool,
@@ -149,7 +155,7 @@ def _best_subset(
 ) -> Execution | None:
     impossible: list[int] = []
     while True:
-        settled = _search_subsets(pair, bounds, choices, modes, rate, target, exact_out, should_stop, impossible)
+        settled = _search_subsets(pair, bounds, choices, rate, target, exact_out, should_stop, impossible)
         if settled is None:
             return None
         subset, rows, ended_in = settled
@@ -161,11 +167,11 @@ def _best_subset(
 
 
 def _search_subsets(
-    pair: Pair, bounds: Bounds, choices: Ints, modes: Modes, rate: float, target: Decimal, exact_out: bool,
+    pair: Pair, bounds: Bounds, choices: Ints, rate: float, target: Decimal, exact_out: bool,
     should_stop: Callable[[], bool], impossible: list[int],
 ) -> Settled | None:  # fmt: skip
     out = np.empty((len(pair.sides), RESULTS))
-    worth = np.full(1 << len(choices), np.inf)
+    worth = _UNBOUNDED[: 1 << len(choices)].copy()
     valued = np.zeros(len(worth), np.bool_)
     if impossible:
         worth[impossible] = -np.inf
@@ -173,7 +179,7 @@ def _search_subsets(
     settled, best, finished = None, -np.inf, False
     while not finished:
         best, subset, ended_in, finished = best_subset(
-            pair.levels, pair.offsets, pair.params, modes.copy(), pair.unstarted.copy(), bounds.fixed, choices,
+            pair.levels, pair.offsets, pair.params, bounds.modes.copy(), pair.unstarted.copy(), bounds.fixed, choices,
             float(target), exact_out, bounds.max_legs, rate, pair.has_lots, worth, valued, best, FITTED_AT_A_TIME, out,
         )  # fmt: skip
         if subset >= 0:
@@ -184,12 +190,15 @@ def _search_subsets(
 
 
 def _choices(pair: Pair, relaxed: Relaxed, bounds: Bounds, *, crowded: bool) -> Ints:
-    modes, fixed, minimums = bounds.modes.tolist(), bounds.fixed.tolist(), pair.minimums
-    chosen = [
-        i for i in range(len(pair.sides)) if modes[i] != OFF and (crowded or minimums[i] > 0.0 or fixed[i] != 0.0)
+    ranked = [
+        (-row[SURPLUS], i)
+        for i, (row, mode, least, cost) in enumerate(
+            zip(relaxed.rows, bounds.modes.tolist(), pair.minimums, bounds.fixed.tolist(), strict=True)
+        )
+        if mode != OFF and (crowded or least > 0.0 or cost != 0.0)
     ]
-    chosen.sort(key=lambda i: (-(relaxed.rows[i][SURPLUS]), i))
-    return np.array(chosen, np.int64)
+    ranked.sort()
+    return np.array([i for _, i in ranked], np.int64)
 
 
 def _choice_matters(pair: Pair, relaxed: Relaxed, bounds: Bounds) -> bool:

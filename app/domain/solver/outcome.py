@@ -11,7 +11,8 @@ from app.domain.bars import FloatArray
 from app.domain.schedule.pacing import divide, even
 from app.domain.schedule.planning import Planning
 from app.domain.solution import Alternative, FrontierPoint, ScheduleCost, Slice, Solution
-from app.domain.solver.exact import BASIS_POINTS, ONE, ZERO, ratio
+from app.domain.solver.bounds import slippage_bps
+from app.domain.solver.exact import ZERO, ratio
 from app.domain.solver.slicing import Part, SliceRouter, Tally
 from app.domain.trade import ScheduleKind, Side, Trade
 from app.domain.values import Amount, Asset
@@ -75,9 +76,7 @@ def state(
     tally = router.tally(parts)
     worth = valued(planning, parts, tally)
     arrival, sends, receives = first.arrival_price, tally.sends, tally.receives
-    slippage = ZERO
-    if arrival:
-        slippage = sends / (arrival * receives) - ONE if buys else ONE - receives / (arrival * sends)
+    slippage = slippage_bps(sends, receives, arrival, buys=buys) if arrival else ZERO
     slices = tuple(
         Slice(
             time.at(part.k),
@@ -93,7 +92,7 @@ def state(
         sends=Amount(trade.gives, sends),
         receives=Amount(trade.takes, receives),
         effective_price=ratio(sends, receives) if buys else ratio(receives, sends),
-        slippage_bps=float(slippage * BASIS_POINTS),
+        slippage_bps=float(slippage),
         residuals=_residuals(trade, parts, left),
         costs=tally.costs,
         slices=slices,

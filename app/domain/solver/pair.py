@@ -19,13 +19,18 @@ from app.domain.solver.kernels import (
     KEPT,
     KIND,
     LOT,
+    LOT_IN,
+    LOT_OUT,
     MIN_BASE,
     MIN_IN,
     OFF,
     PARAMS,
     POOL,
+    Ints,
     Modes,
+    out_for_in,
 )
+from app.domain.solver.lots import in_for_lots
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.solver.sides import NO_LEVELS, BookSide, Side, Units
 from app.domain.trade import Constraints
@@ -86,14 +91,25 @@ class Pair:
                 row[DEPTH_IN] = float(side.depth_in)
                 row[DEPTH_OUT] = float(side.depth_out)
                 row[KEPT] = float(side.multiple)
+            if row[LOT]:
+                row[LOT_IN] = in_for_lots(self.levels, self.offsets, self.params, i, 1.0)
+                row[LOT_OUT] = out_for_in(self.levels, self.offsets, self.params, i, row[LOT_IN])
         self.minimums: list[float] = self.params[:, MIN_IN].tolist()
         self.free: Modes = np.full(count, FREE, np.int8)
+        self.every: Ints = np.arange(count, dtype=np.int64)
         self.unstarted = np.zeros(count)
         self.has_lots = any(side.lot is not None for side in sides)
         self.has_minimums = any(side.min_base > 0 for side in sides)
-        self.has_fixed_costs = any(side.fixed_cost is not None for side in sides)
+        self.costs = [
+            (i, side.fixed_cost.asset, float(side.fixed_cost.amount))
+            for i, side in enumerate(sides)
+            if side.fixed_cost is not None
+        ]
+        self.has_fixed_costs = bool(self.costs)
         self.has_third_costs = any(side.fixed_cost is not None and side.fixed_cost.asset not in both for side in sides)
-        self.plain = not (self.has_lots or self.has_minimums or self.has_fixed_costs)
+        stated = {"lots": self.has_lots, "minimums": self.has_minimums, "fixed_costs": self.has_fixed_costs}
+        self.rules = tuple(name for name, is_stated in stated.items() if is_stated)
+        self.plain = not self.rules
         self._arrival = _middle(self.quoting, instrument)
 
     def allowed(self, constraints: Constraints) -> Modes:

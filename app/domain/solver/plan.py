@@ -7,7 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from app.domain.solver.exact import ONE, ZERO, floor_to, ratio, short_down
-from app.domain.solver.explain import best_single, fill_alone
+from app.domain.solver.explain import best_single, fill_alone, rounds_up
 from app.domain.solver.kernels import OFF, RESULTS, Modes, fill_within
 from app.domain.solver.optimise import Bounds, Relaxed, execute, relax
 from app.domain.solver.pair import Pair
@@ -66,11 +66,12 @@ class Planner:
         relaxed = relax(pair, self.bounds.modes, target, exact_out)
         prices = self._prices(relaxed.rate)
         bounds = self.bounds
-        if relaxed.remaining > 1e-9 * float(target):
+        short = relaxed.remaining > 1e-9 * float(target)
+        if short and not rounds_up(target, exact_out, bounds.units):
             return None
         if pair.has_fixed_costs:
             bounds = self.bounds = self._with_fixed_costs(prices, exact_out)
-        execution = execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
+        execution = None if short else execute(pair, relaxed, bounds, target, exact_out, self._should_stop)
         single = best_single(pair, relaxed, bounds, target, exact_out)
         if single is None:
             if execution is None:
@@ -113,7 +114,12 @@ class Planner:
         """Sum the fixed costs of the markets used, in the quote asset."""
         if not self.pair.has_fixed_costs:
             return ZERO
-        return sum((amount * prices[asset] for asset, amount in self.paid_aside(execution).items()), ZERO)
+        sides, aside = self.pair.sides, ZERO
+        for i in execution.fills:
+            cost = sides[i].fixed_cost
+            if cost is not None:
+                aside += cost.amount * prices[cost.asset]
+        return aside
 
     def paid_aside(self, execution: Execution) -> dict[Asset, Decimal]:
         """Sum the fixed costs of the markets used, by asset."""
@@ -224,21 +230,18 @@ class Planner:
     def _with_fixed_costs(self, prices: dict[Asset, Decimal], exact_out: bool) -> Bounds:
         objective = self.trade.gives if exact_out else self.trade.takes
         fixed = [0.0] * len(self.pair.sides)
-        worth: dict[Asset, float] = {}
-        for i, side in enumerate(self.pair.sides):
-            cost = side.fixed_cost
-            if cost is None:
-                continue
-            if cost.asset not in prices:
-                third = self._third_price(cost.asset)
+        worth = {objective: 1.0}
+        for i, asset, amount in self.pair.costs:
+            if asset not in prices:
+                third = self._third_price(asset)
                 if third is None:
                     continue
-                prices[cost.asset] = short_down(third[0] * prices[third[1]])
+                prices[asset] = short_down(third[0] * prices[third[1]])
             if self.price_first:
                 continue
-            if cost.asset not in worth:
-                worth[cost.asset] = float(ratio(prices[cost.asset], prices[objective]))
-            fixed[i] = float(cost.amount) * worth[cost.asset]
+            if asset not in worth:
+                worth[asset] = float(ratio(prices[asset], prices[objective]))
+            fixed[i] = amount * worth[asset]
         return Bounds(self.bounds.modes, np.array(fixed), self.bounds.max_legs, self.units)
 
     def leave_out_beyond(self, balances: Mapping[Asset, Decimal]) -> bool:

@@ -160,7 +160,7 @@ def best_subset(
     begin = modes.copy()
     switch_all(params, modes, starts, open_choices, len(worth) - 1, chosen)
     slack = dearest_lot(levels, offsets, params, modes, exact_out) if in_lots else 0.0
-    for subset in range(len(worth)):
+    for subset in range(len(worth) if len(open_choices) > max_legs else 0):
         on = 0
         for bit in range(len(open_choices)):
             on += (subset >> bit) & 1

@@ -76,8 +76,8 @@ class BookSide:
     """
 
     __slots__ = (
-        "blocked", "buys", "cum_base", "cum_notional", "fee", "fee_asset", "fixed_cost", "levels", "lot", "market",
-        "min_base", "min_in", "multiple", "prices", "sizes", "step", "tick",
+        "_limits", "blocked", "buys", "cum_base", "cum_notional", "fee", "fee_asset", "fixed_cost", "levels", "lot",
+        "market", "min_base", "min_in", "multiple", "prices", "sizes", "step", "tick",
     )  # fmt: skip
 
     prices: tuple[Decimal, ...]
@@ -110,6 +110,7 @@ class BookSide:
         self.levels = self._arrange()
         tick = market.tick_size
         self.tick = tick if tick and count and tick > max(prices[0], prices[count - 1]) * FINEST_TICK else None
+        self._limits: dict[int, Decimal] = {}
 
     def _representable(self, prices: list[Decimal], cum_base: list[Decimal], cum_notional: list[Decimal]) -> int:
         if not prices or self.multiple < LEAST_KEPT:
@@ -195,16 +196,26 @@ class BookSide:
         price = self.prices[touched]
         notional = self.cum_notional[touched] + (base - self.cum_base[touched]) * price
         if self.tick is not None:
-            price = ceil_to(price, self.tick) if self.buys else floor_to(price, self.tick)
+            price = self._limit(touched, self.tick)
         if self.buys:
             return Fill(
                 up(notional * self.multiple, units.given), base, fee_up(notional * self.fee, units.given), price
             )
         return Fill(base, down(notional * self.multiple, units.taken), fee_up(notional * self.fee, units.taken), price)
 
+    def _limit(self, touched: int, tick: Decimal) -> Decimal:
+        known = self._limits.get(touched)
+        if known is None:
+            # Two threads may round the same price at once; they come to the same result.
+            round_to = ceil_to if self.buys else floor_to
+            known = self._limits[touched] = round_to(self.prices[touched], tick)
+        return known
+
     def _worthwhile(self, base: Decimal, units: Units) -> Fill | None:
-        fill = self.fill(base, units) if base > 0 else None
-        return fill if fill is not None and fill.receives > 0 and fill.sends > 0 else None
+        if base <= ZERO:
+            return None
+        fill = self.fill(base, units)
+        return fill if fill.receives > ZERO and fill.sends > ZERO else None
 
     def take(self, reached: int, fraction: float, units: Units) -> Fill | None:
         """Fill `reached` whole levels and a fraction of the next, on the market's steps."""

@@ -125,7 +125,7 @@ class _Solving:
         self.exact_out = trade.is_exact_out
         self.pair = pair
         modes = self.pair.allowed(trade.constraints)
-        if not modes.any():
+        if not (modes.any() if modes is not self.pair.free else self.pair.sides):
             refuse_empty(self.pair, trade)
         self.units = self.pair.units
         self.planner = Planner(trade, self.pair, modes, self.units, self._price_of, should_stop)
@@ -199,8 +199,13 @@ class _Solving:
         held = balances.get(self.gives)
         if held is None or self._needs(planned) <= held:
             return planned
+        before, alone = self.planner.bounds, self.planner.alone(planned, self.exact_out, self._affordable)
         free = self._uncharged(planned)
+        if alone is not None and (free is None or self._is_better(alone, free)):
+            # What is charged elsewhere instead may be more than one market alone is worse.
+            free, self.planner.bounds = alone, before
         if free is not None:
+            self.binding.append("balances")
             return free
         if not self.trade.constraints.allow_partial:
             refuse_balance(self.trade, [self._needs(planned)], self.gives)
@@ -215,7 +220,6 @@ class _Solving:
         self.planner.without(self.gives)
         free = self.planner.plan(planned.target, self.exact_out) if self.planner.bounds.modes.any() else None
         if free is not None and self._affordable(free):
-            self.binding.append("balances")
             return free
         self.planner.bounds = before
         return None
@@ -237,9 +241,9 @@ class _Solving:
         needed = self._needs(planned)
         for _ in range(REPLANS):
             aside = self.planner.paid_aside(planned.execution).get(self.gives, ZERO)
-            tender = floor_to(held - aside, self.units.given)
-            if tender <= 0:
+            if held < aside + self.units.given:
                 break
+            tender = floor_to(held - aside, self.units.given)
             paid = self.planner.plan(tender, False)
             if paid is None:
                 break
@@ -315,21 +319,22 @@ class _Solving:
         sends, receives = execution.sends, execution.receives
         legs = []
         fees = ZERO
-        for i in sorted(execution.fills):
-            side, fill = pair.sides[i], execution.fills[i]
+        for i, (sent, received, fee, limit_price) in sorted(execution.fills.items()):
+            side = pair.sides[i]
+            market, fee_asset = side.market, side.fee_asset
             legs.append(
                 Leg(
-                    side.market.market_id,
-                    side.market.venue,
+                    market.market_id,
+                    market.venue,
                     0,
-                    Amount(gives, fill.sends),
-                    Amount(takes, fill.receives),
-                    ratio(fill.sends, fill.receives) if pair.buys else ratio(fill.receives, fill.sends),
-                    fill.limit_price,
-                    Amount(side.fee_asset, fill.fee),
+                    Amount(gives, sent),
+                    Amount(takes, received),
+                    ratio(sent, received) if pair.buys else ratio(received, sent),
+                    limit_price,
+                    Amount(fee_asset, fee),
                 )
             )
-            fees += fill.fee if side.fee_asset == quote else fill.fee * arrival
+            fees += fee if fee_asset == quote else fee * arrival
         fixed = self.planner.fixed_cost(execution, planned.prices)
         loss = lost(sends, receives, arrival, buys=pair.buys)
         complete = self.conceivable and planned.target == self.wanted
@@ -371,6 +376,8 @@ class _Solving:
         balances = trade.constraints.balances
         if balances and not self._affords(sends, self.planner.charged(used), balances):
             return False
+        if trade.limit_price is None and trade.max_slippage_bps is None:
+            return True
         bound = price_bound(trade, self.arrival)
         if bound is None:
             return True

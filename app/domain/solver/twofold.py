@@ -24,7 +24,7 @@ class Split(NamedTuple):
 
 def split_in_two(pair: Pair, relaxed: Relaxed, bounds: Bounds, target: float, exact_out: bool) -> Split | None:
     """Find the best split over two of the markets that earn most, or return None where no two can do it."""
-    candidates = bounds.modes.nonzero()[0]
+    candidates = pair.every if bounds.modes is pair.free else bounds.modes.nonzero()[0]
     if len(candidates) < 2 or bounds.max_legs < 2:
         return None
     if len(candidates) > MOST_COMPARED:
@@ -36,14 +36,19 @@ def split_in_two(pair: Pair, relaxed: Relaxed, bounds: Bounds, target: float, ex
     worth = _twos(len(candidates)).copy()
     rate = relaxed.rate if relaxed.remaining <= 0.0 else 0.0
     value, subset, _ended_in, _finished = best_subset(
-        pair.levels, pair.offsets, pair.params, np.zeros(count, np.int8), np.zeros(count), bounds.fixed, candidates,
-        target, exact_out, 2, rate, pair.has_lots, worth, np.zeros(len(worth), np.bool_), -np.inf, 1, out,
+        pair.levels, pair.offsets, pair.params, np.zeros(count, np.int8), pair.unstarted.copy(), bounds.fixed,
+        candidates, target, exact_out, 2, rate, pair.has_lots, worth, np.zeros(len(worth), np.bool_), -np.inf, 1, out,
     )  # fmt: skip
     if subset < 0:
         return None
-    rows = out.tolist()
-    used = {i for i, row in enumerate(rows) if row[IN] > 0.0}
-    return Split(used, sum(row[IN] for row in rows), sum(row[OUT] for row in rows), value)
+    used: set[int] = set()
+    sends = receives = 0.0
+    for i, row in enumerate(out.tolist()):
+        if row[IN] > 0.0:
+            used.add(i)
+            sends += row[IN]
+            receives += row[OUT]
+    return Split(used, sends, receives, value)
 
 
 @lru_cache

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import numpy as np
+import numpy.typing as npt
 
 from app.domain.bars import Bars, FloatArray
 from app.domain.market import MarketStatus, OrderBook
@@ -23,13 +24,14 @@ def walk(length: int, seed: int = 0, price: float = 64_000.0, step: float = 1e-4
     return np.asarray(price * np.exp(np.cumsum(moves)))
 
 
-def bars_at(seconds: Sequence[int] | FloatArray, closes: FloatArray, seed: int = 0, dry: float = 0.0) -> Bars:
+def bars_at(seconds: npt.ArrayLike, closes: FloatArray, seed: int = 0, dry: float = 0.0) -> Bars:
     """Make a bar at each second after `START`; a share of them, `dry`, trade nothing."""
     random = np.random.default_rng(seed)
     start = BEGIN + np.asarray(seconds, dtype=np.float64)
     n = len(closes)
     open_ = np.concatenate((closes[:1], closes[:-1]))
     size = random.exponential(3.0, n) * (random.random(n) >= dry)
+    count = np.asarray(1 + random.integers(0, 4, n), dtype=np.float64)
     return Bars(
         instrument="BTC-USD",
         interval_s=1,
@@ -40,7 +42,8 @@ def bars_at(seconds: Sequence[int] | FloatArray, closes: FloatArray, seed: int =
         close=closes,
         volume=size,
         notional=size * closes,
-        count=1.0 + random.integers(0, 4, n),
+        count=count,
+        price_sum=count * closes,
         last_at=start + random.random(n),
         is_gap_fill=np.zeros(n, dtype=np.bool_),
     )
@@ -80,8 +83,8 @@ def random_book(seed: int, venue: str = "kraken") -> OrderBook:
     depth = int(random.integers(1, 40))
     mid = 64_000 + float(random.normal(0, 5))
     offsets = np.cumsum(random.exponential(3.0, (2, depth)), axis=1)
-    sides = [
-        [(f"{mid + sign * offset:.2f}", f"{size:.6f}") for offset, size in zip(one, random.exponential(2, depth), strict=True)]
-        for sign, one in ((-1, offsets[0]), (1, offsets[1]))
-    ]  # fmt: skip
+    sides = []
+    for sign, one in ((-1, offsets[0]), (1, offsets[1])):
+        sizes = random.exponential(2, depth)
+        sides.append([(f"{mid + sign * offset:.2f}", f"{size:.6f}") for offset, size in zip(one, sizes, strict=True)])
     return book(sides[0], sides[1], venue)

@@ -12,28 +12,29 @@ from app.domain.bars import Bars
 def price_oracle(window: Bars) -> dict[str, float]:
     """Compute what a window of consecutive bars holds; what has no value is left out."""
     values: dict[str, float] = {}
-    _returns(values, window)
-    _indicators(values, window)
-    _volumes(values, window)
+    if len(window):
+        _returns(values, window)
+        _indicators(values, window)
+        _volumes(values, window)
     return {name: float(value) for name, value in values.items() if not math.isnan(value)}
 
 
 def _returns(values: dict[str, float], window: Bars) -> None:
-    logs = np.log(window.close)
-    r = np.diff(logs) * 1e4
+    close = window.close
+    r = np.log(close[1:] / close[:-1]) * 1e4
     n = len(r)
-    values |= {f"log_return_{k}": 1e4 * (logs[-1] - logs[-1 - k]) for k in (1, 5, 20, 60) if n >= k}
+    values |= {f"log_return_{k}": 1e4 * math.log(close[-1] / close[-1 - k]) for k in (1, 5, 20, 60) if n >= k}
     values |= {f"realised_volatility_{k}": math.sqrt(np.mean(r[-k:] ** 2)) for k in (12, 48, 288) if n >= k}
     if n >= 12:
         for percent in (94, 99):
             weights = (percent / 100) ** np.arange(n)
             values[f"ewma_variance_{percent}"] = float(np.average(r[::-1] ** 2, weights=weights))
     if len(window) >= 48:
-        hl = np.log(window.high[-48:]) - np.log(window.low[-48:])
-        co = np.log(window.close[-48:]) - np.log(window.open[-48:])
+        hl = np.log(window.high[-48:] / window.low[-48:])
+        co = np.log(window.close[-48:] / window.open[-48:])
         values["parkinson_48"] = 1e4 * math.sqrt(np.mean(hl**2) / (4 * math.log(2)))
         variance = np.mean(hl**2 / 2 - (2 * math.log(2) - 1) * co**2)
-        values["garman_klass_48"] = 1e4 * math.sqrt(max(0.0, variance))
+        values["garman_klass_48"] = 1e4 * math.sqrt(max(0.0, float(variance)))
     if n < 48:
         return
     r = r[-48:]
@@ -47,15 +48,17 @@ def _returns(values: dict[str, float], window: Bars) -> None:
     volume, notional = window.volume[-48:], window.notional[-48:]
     if volume.sum() > 0:
         signed = np.sign(r) * volume / volume.mean()
-        values["order_flow_48"] = signed.mean()
+        values["order_flow_48"] = float(signed.mean())
         if np.any(signed):
             values["kyle_lambda_48"] = np.sum(signed * r) / np.sum(signed**2)
     if np.any(notional > 0):
-        values["amihud_48"] = 1e6 * np.mean(np.abs(r)[notional > 0] / notional[notional > 0])
+        values["amihud_48"] = float(1e6 * np.mean(np.abs(r)[notional > 0] / notional[notional > 0]))
 
 
 def _indicators(values: dict[str, float], window: Bars) -> None:
     high, low, close = window.high, window.low, window.close
+    # Where only differences count, prices are moved down to the last: at 64,000 few of TA-Lib's digits are left.
+    near = [prices - close[-1] for prices in (high, low, close)]
     n = len(close)
     if n > 14:
         values["rsi_14"] = talib.RSI(close, 14)[-1] if np.any(np.diff(close)) else 50.0
@@ -63,14 +66,13 @@ def _indicators(values: dict[str, float], window: Bars) -> None:
     if n >= 34:
         true_range = talib.ATR(high, low, close, 14)[-1]
         if true_range > 0:
-            # Moved down to the last close, which changes neither: at 64,000 the digits that count are few.
-            values["macd_histogram_atr"] = talib.MACD(close - close[-1], 12, 26, 9)[2][-1] / true_range
+            values["macd_histogram_atr"] = talib.MACD(near[2], 12, 26, 9)[2][-1] / true_range
         values["adx_14"] = talib.ADX(high, low, close, 14)[-1]
     if n >= 20:
-        upper, _, lower = talib.BBANDS(close[-20:] - close[-1], 20, 2.0, 2.0)
+        upper, _, lower = talib.BBANDS(near[2][-20:], 20, 2.0, 2.0)
         if upper[-1] > lower[-1]:
             values["percent_b_20"] = (0.0 - lower[-1]) / (upper[-1] - lower[-1])
-        values["cci_20"] = talib.CCI(high, low, close, 20)[-1]
+        values["cci_20"] = talib.CCI(near[0], near[1], near[2], 20)[-1]
         top, bottom = high[-20:].max(), low[-20:].min()
         if top > bottom:
             values["donchian_position_20"] = (close[-1] - bottom) / (top - bottom)

@@ -73,11 +73,6 @@ def test_the_nearest_quantity_keeps_every_other_bound(wanted: Trade) -> None:
     assert route(smaller, [shallow]).receives.amount > 0
 
 
-LEGS_MAY_BETTER_EACH_OTHER = pytest.mark.xfail(
-    strict=True, reason="legs after a large one may find better prices in a pool of three: the bound allows for that"
-)
-
-
 @pytest.mark.parametrize(
     ("wanted", "reserves", "rates", "amplification"),
     [
@@ -87,19 +82,17 @@ LEGS_MAY_BETTER_EACH_OTHER = pytest.mark.xfail(
             ("0.1017858684", "503.126554", "735.7995419"),
             "2000",
         ),
-        pytest.param(
+        (
             trade("buy", "262577.3389", USD),
             ("739433816.3", "23148486.92", "22985658.86"),
             ("0.001448949407", "0.06331225106", "0.06460673724"),
             "200",
-            marks=LEGS_MAY_BETTER_EACH_OTHER,
         ),
-        pytest.param(
+        (
             trade("sell", "3788.787062", USD),
             ("0.8081679695", "27264.18301", "23.32189587"),
             ("919.3012313", "0.0103572521", "30.11460446"),
             "10",
-            marks=LEGS_MAY_BETTER_EACH_OTHER,
         ),
     ],
 )

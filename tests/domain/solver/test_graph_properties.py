@@ -19,7 +19,7 @@ from tests.domain.solver.graph.replay import check, value_of
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 seeds = st.integers(0, 10**6)
 BEYOND = Decimal("1e-9")
-PROVEN_BPS = 1.0
+PROVEN_BPS, TIGHT_BPS = 1.0, 0.01
 FREELY = Constraints(max_legs=1000, max_hops=20)
 
 
@@ -136,8 +136,11 @@ def test_the_units_of_assets_change_nothing(seed: int, powers: list[int]) -> Non
     assert before is not None
     assert after is not None
     objective = unit[wanted.gives if wanted.is_exact_out else wanted.takes]
-    assert after.certificate.bound / objective == pytest.approx(before.certificate.bound, rel=Decimal("1e-7"))
-    apart = Decimal(max(before.certificate.gap_bps, after.certificate.gap_bps)) / 10_000 + Decimal("1e-7")
+    gap_bps = max(before.certificate.gap_bps, after.certificate.gap_bps)
+    apart = Decimal(gap_bps) / 10_000 + Decimal("1e-7")
+    # A bound that is not tight stands where its descent came to rest, and rounding decides which kink that is.
+    loose = Decimal("1e-7") if gap_bps <= TIGHT_BPS else apart
+    assert after.certificate.bound / objective == pytest.approx(before.certificate.bound, rel=loose)
     assert value_of(after, wanted) / objective == pytest.approx(value_of(before, wanted), rel=apart)
 
 

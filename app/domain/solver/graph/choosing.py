@@ -1,7 +1,8 @@
 """Which directions to use when using one is a decision: fixed costs, a cap on legs, a cap on hops.
 
-Branches over the directions that the optimisation uses, and optimises again without, or with them paid for. What a
-choice could at best be worth is the optimum of all that it has not ruled out, less what it has paid for.
+Begins with parts of the graph in which no way is too long, and leaves out what flows least until few enough legs are
+left. Then branches over the directions that the optimisation uses, and optimises again without, or with them paid for.
+What a choice could at best be worth is the optimum of all that it has not ruled out, less what it has paid for.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,7 +13,8 @@ from itertools import count
 import numpy as np
 
 from app.domain.solver.graph.curves import amount_out
-from app.domain.solver.graph.flows import Flow, connected, longest_way, without_cycles
+from app.domain.solver.graph.flows import Flow, connected, fewest, longest_way, without_cycles
+from app.domain.solver.graph.levels import uphill
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.selected import Relaxed
@@ -28,7 +30,15 @@ CLOSE_ENOUGH = 2e-6
 ROUNDING = 1e-7
 DUST = 1e-6
 """Flows below this share of the trade's value do not make a choice worth considering."""
-KEPT_FLOWS = 3
+KEPT_FLOWS, KEPT_IN_STEPS = 3, 6
+"""Rounded to whole lots, one that was worth less may be worth the most."""
+PATIENCE = 24
+"""Optimisations without a better choice after which no more are made where there are too many legs or hops."""
+FEW = 40
+"""In a graph of more segments that pays around cycles, branching finds nothing in the time there is."""
+HOPELESS = 1e-3
+THINNED = 0.7
+BASES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +75,7 @@ class Choosing:
         self._number = count()
         self._left = OPTIMISATIONS
 
-    def search(self, root: Flow, worth: float, paths: Iterable[list[int]], floor: float) -> list[Flow]:
+    def search(self, root: Flow, worth: float, paths: list[list[int]], floor: float) -> list[Flow]:
         """List the best flows found, best first; none that is worth less than `floor`, which is known to be had.
 
         Worth is what is to be maximised: what arrives less costs, or minus what is sent and paid.
@@ -73,13 +83,24 @@ class Choosing:
         universe = self._universe(root, paths)
         segments = int(universe[self.network.direction].sum())
         self._left = min(OPTIMISATIONS, max(SEGMENTS_OPTIMISED // max(segments, 1), 4))
-        best = floor
+        best, cyclic = floor, self.relaxation.has_cycles
+        free = not self.limits.costs.any()
+        if free and not cyclic and floor >= worth:
+            return []
+        patience = self._left
+        if len(root) > self.limits.max_legs or self._too_long(root):
+            best = max(floor, self._climb(universe, paths))
+            patience = PATIENCE
+        if cyclic and free and self._found and segments > FEW:
+            # With all circles that a choice may leave out in it, next to nothing is ruled out by what it is worth.
+            return self._best_found(floor)
         waiting: list[tuple[float, int, _Node]] = []
-        if not self.relaxation.has_cycles and universe is self.relaxation.kept:
+        if not cyclic and universe is self.relaxation.kept:
             self._wait(waiting, _Node(frozenset(), frozenset(), self._without_dust(root), worth))
         else:
             self._optimised(waiting, universe, frozenset(), frozenset())
-        while waiting and self._left > 0 and not self.should_stop():
+        latest = self._left
+        while waiting and self._left > max(0, latest - patience) and not self.should_stop():
             least, _, node = heappop(waiting)
             if -least <= best + CLOSE_ENOUGH * abs(best):
                 break
@@ -89,7 +110,8 @@ class Choosing:
             if fits:
                 value = node.worth - self._cost(node.flow)
                 heappush(self._found, (-value, next(self._number), node.flow))
-                best = max(best, value)
+                if value > best:
+                    best, latest = value, self._left
                 if not unpaid:
                     continue
                 self._branch(waiting, universe, node, max(unpaid, key=lambda e: self.limits.costs[e] / node.flow[e]))
@@ -100,7 +122,16 @@ class Choosing:
         for _, _, node in waiting[:KEPT_FLOWS]:
             if len(node.flow) <= self.limits.max_legs and not self._too_long(node.flow):
                 self._found.append((self._cost(node.flow) - node.worth, next(self._number), node.flow))
-        return [flow for _, _, flow in sorted(self._found)[:KEPT_FLOWS]]
+        return self._best_found(floor)
+
+    def _best_found(self, floor: float) -> list[Flow]:
+        least = floor - HOPELESS * abs(floor)
+        distinct: dict[frozenset[int], Flow] = {}
+        for cost, _, flow in sorted(self._found):
+            if -cost >= least:
+                distinct.setdefault(frozenset(flow), flow)
+        kept = KEPT_IN_STEPS if (self.network.in_steps & self.relaxation.kept).any() else KEPT_FLOWS
+        return list(distinct.values())[:kept]
 
     def _universe(self, root: Flow, paths: Iterable[list[int]]) -> Flags:
         kept = self.relaxation.kept
@@ -111,6 +142,49 @@ class Choosing:
         for path in paths:
             chosen[path] = True
         return chosen & kept
+
+    def _climb(self, universe: Flags, paths: list[list[int]]) -> float:
+        network, relaxation, most = self.network, self.relaxation, self.limits.max_hops
+        parts: dict[bytes, Flags] = {}
+        for path in paths[:BASES]:
+            for part in uphill(network, relaxation.kept, self.start, self.end, most, path):
+                parts[part.tobytes()] = part
+        best, narrow = -np.inf, universe.copy()
+        for part in parts.values():
+            if self.should_stop():
+                return best
+            relaxed = Relaxation(network, part, self.start, self.end, most).settle(self.survey, self.should_stop)
+            flow = {} if relaxed is None else self._acyclic(relaxed)
+            if relaxed is not None and flow:
+                narrow[list(flow)] = True
+                best = max(best, self._thinned(relaxed, flow))
+        tried: set[bytes] = set()
+        bases: list[Iterable[int]] = [*paths[:BASES], *(flow for _, _, flow in sorted(self._found)[:BASES])]
+        for used in bases:
+            for part in uphill(network, narrow, self.start, self.end, most, used):
+                if part.tobytes() in tried or self.should_stop():
+                    continue
+                tried.add(part.tobytes())
+                relaxed = relaxation.solve(self.survey, self.should_stop, part)
+                flow = {} if relaxed is None else self._acyclic(relaxed)
+                if relaxed is not None and flow:
+                    best = max(best, self._thinned(relaxed, flow))
+        return best
+
+    def _thinned(self, relaxed: Relaxed, flow: Flow) -> float:
+        network, limits = self.network, self.limits
+        while len(flow) > limits.max_legs:
+            legs = max(limits.max_legs, int(THINNED * len(flow)))
+            only = np.zeros_like(self.relaxation.kept)
+            only[list(fewest(network, flow, self.start, self.end, legs, limits.max_hops))] = True
+            again = self.relaxation.solve(self.survey, self.should_stop, only)
+            flow = {} if again is None else self._acyclic(again)
+            if again is None or not flow:
+                return -np.inf
+            relaxed = again
+        value = self.worth(relaxed) - self._cost(flow)
+        heappush(self._found, (-value, next(self._number), flow))
+        return value
 
     def _wait(self, waiting: list[tuple[float, int, _Node]], node: _Node) -> None:
         bound = node.worth + ROUNDING * abs(node.worth) - self._cost(node.paid)

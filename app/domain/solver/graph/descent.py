@@ -95,6 +95,9 @@ def weigh(
     """
     earned = 0.0
     edges = trades = 0
+    price = np.empty(unit.shape[0])
+    for k in range(unit.shape[0]):
+        price[k] = unit[k] * math.exp(shift[k])
     for way in range(ways.shape[0]):
         a, b = source[way], sink[way]
         ahead = lead[way] + (shift[b] - shift[a])
@@ -103,7 +106,7 @@ def weigh(
             continue
         e = ways[way]
         begin = first[e]
-        paid, brings = unit[a] * math.exp(shift[a]), unit[b] * math.exp(shift[b])
+        paid, brings = price[a], price[b]
         most = widest / unit[a]
         taken = given = conducts = 0.0
         for i in range(begin, first[e + 1]):

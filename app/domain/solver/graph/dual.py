@@ -11,6 +11,7 @@ from app.domain.solver.graph.factors import clear, eliminate, solve
 from app.domain.solver.graph.shared import AMPLIFIED, FEE_LEFT, HEIGHT, HELD
 from app.domain.solver.kernels import Flags, Floats, Ints
 from app.domain.solver.kinds.base import CAP, DEPTH_IN, KEPT, LINEAR, POWER, POWERED, RATE, SHAPE
+from app.domain.solver.kinds.in_legs import stable_in_legs
 from app.domain.solver.kinds.joint import (
     FIRST,
     PULL,
@@ -19,7 +20,6 @@ from app.domain.solver.kinds.joint import (
     STIFF,
     WEIGHT,
     WORTH,
-    stable_in_legs,
     stable_joint,
     weighted_joint,
 )

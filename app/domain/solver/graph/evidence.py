@@ -9,13 +9,19 @@ import numpy as np
 from app.domain.solution import Certificate
 from app.domain.solver.certificate import NO_GAP_BPS
 from app.domain.solver.exact import BASIS_POINTS, ONE, short_down, short_up
+from app.domain.solver.graph.bounding import Bounded
+from app.domain.solver.graph.kinks import on_kinks
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.planning import GraphPlan, GraphPlanner
 from app.domain.solver.graph.worth import middle
-from app.domain.solver.kernels import EPSILON
+from app.domain.solver.kernels import EPSILON, Floats
 from app.domain.trade import Constraints, Trade
 
 USED = 1e-9
+CLOSE = 3e-7
+"""The share of its value that a route's gap may be before prices beside kinks are looked for."""
+SHARE, ROUNDS = 0.1, 3
+"""The share of the gap that is to be lost beside kinks, or to have been won, for more to be tried, and how often."""
 
 
 def arrival_price(network: Network, allowed: Flags, trade: Trade) -> Decimal:
@@ -48,16 +54,88 @@ class _Proof(NamedTuple):
     surplus: float
     rate: float
     arbitrage: float
+    price: Floats
 
 
 def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
-    network, relaxed = planner.network, planned.relaxed
+    proof = _proven(planner, planned, of_any_amount=of_any_amount)
+    value, exact_out = float(planned.value), planner.trade.is_exact_out
+    stated = planner.start if exact_out else planner.end
+    shares = _shares(planner)
+    # Around cycles that pay, the flows behind the prices are not the route's; and what leaving legs out has cost no
+    # price can show.
+    if planner.relaxation.has_cycles or (planned.shortened and not shares):
+        return proof
+    for _ in range(ROUNDS):
+        gap = abs(proof.bound - value)
+        if gap <= CLOSE * value:
+            break
+        again = _again(planner, planned, proof, SHARE * gap * float(proof.price[stated]), of_any_amount=of_any_amount)
+        gained = 0.0 if again is None else (again.bound - proof.bound) * (1.0 if exact_out else -1.0)
+        if again is None or not gained > 0.0:
+            break
+        proof = again
+        if gained < SHARE * gap:
+            break
+    if of_any_amount or not shares or abs(proof.bound - value) <= CLOSE * value:
+        return proof
+    return _from_idle(planner, planned, proof)
+
+
+def _from_idle(planner: GraphPlanner, planned: GraphPlan, proof: _Proof) -> _Proof:
+    # From the prices of no order a descent meets other kinks.
+    bounding, exact_out, best = planner.relaxation.bounding, planner.trade.is_exact_out, proof
+    if bounding.idle is None:
+        return best
+    price, value = bounding.idle.price, float(planned.value)
+    gap = np.inf
+    for _ in range(ROUNDS + 1):
+        tight = bounding.tighten(price, float(planned.target), exact_out=exact_out)
+        found = _stated(planner, planned, tight, proof.arbitrage)
+        gained, gap, price = gap - abs(found.bound - value), abs(found.bound - value), found.price
+        if gap < abs(best.bound - value):
+            best = found
+        if gap <= CLOSE * value or not gained > SHARE * gap:
+            break
+    return best
+
+
+def _again(
+    planner: GraphPlanner, planned: GraphPlan, proof: _Proof, least: float, *, of_any_amount: bool
+) -> _Proof | None:
+    if _shares(planner):
+        # Begun afresh, a descent sees more markets at work than where it came to rest.
+        least = 0.0
+    with np.errstate(all="ignore"):
+        price = on_kinks(planner.network, planned.relaxed, proof.price, least)
+        if price is None or not planner.relaxation.bounding.is_priced(price):
+            return None
+        tight = planner.relaxation.bounding.tighten(
+            price, float(planned.target), exact_out=planner.trade.is_exact_out, of_any_amount=of_any_amount
+        )
+    return _stated(planner, planned, tight, proof.arbitrage)
+
+
+def _stated(planner: GraphPlanner, planned: GraphPlan, tight: Bounded, arbitrage: float) -> _Proof:
+    start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
+    bound = tight.bound(start, end, float(planned.target), exact_out=exact_out)
+    surplus = tight.idle_bound(start if exact_out else end)
+    return _Proof(bound, surplus, tight.rate(start, end), arbitrage, tight.price)
+
+
+def _shares(planner: GraphPlanner) -> bool:
+    network = planner.network
+    return bool(network.shares[network.market[planner.kept]].any())
+
+
+def _proven(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) -> _Proof:
+    relaxed = planned.relaxed
     start, end, exact_out = planner.start, planner.end, planner.trade.is_exact_out
     has_cycles = planner.relaxation.has_cycles
     with np.errstate(all="ignore"):
         rate = float(relaxed.price[start] / relaxed.price[end])
-    known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0)
-    if not has_cycles and not network.shares[network.market[planner.kept]].any():
+    known = _Proof(relaxed.bound, relaxed.idle_bound, rate, relaxed.idle_bound if has_cycles else 0.0, relaxed.price)
+    if not has_cycles and not _shares(planner):
         return known
     bounding, amount = planner.relaxation.bounding, float(planned.target)
     begun, arbitrage = relaxed.price, 0.0
@@ -67,14 +145,12 @@ def _prove(planner: GraphPlanner, planned: GraphPlan, *, of_any_amount: bool) ->
             return known
         begun, arbitrage = idle.price, idle.idle_bound(end)
         if exact_out and arbitrage >= amount:
-            return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage)
+            return _Proof(0.0, idle.idle_bound(start), idle.rate(start, end), arbitrage, idle.price)
     elif not bounding.is_priced(begun):
         return known
     tight = bounding.tighten(begun, amount, exact_out=exact_out, of_any_amount=of_any_amount)
-    bound = tight.bound(start, end, amount, exact_out=exact_out)
-    if not np.isfinite(bound):
-        return known
-    return _Proof(bound, tight.idle_bound(start if exact_out else end), tight.rate(start, end), arbitrage)
+    proof = _stated(planner, planned, tight, arbitrage)
+    return proof if np.isfinite(proof.bound) else known
 
 
 def _relaxed_names(planner: GraphPlanner, planned: GraphPlan) -> list[str]:

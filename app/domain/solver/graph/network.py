@@ -1,7 +1,7 @@
 """All markets as one graph in arrays, arranged once per set of markets."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -18,10 +18,11 @@ from app.domain.solver.exact import unit
 from app.domain.solver.graph.walks import hops
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import CAP, CAP_OUT, NO_SEGMENTS, RATE, Direction, Exchange
+from app.domain.solver.kinds.whole import Whole, parts
 from app.domain.solver.prepared import PreparedMarket
 from app.domain.solver.sides import Units
 from app.domain.trade import Constraints
-from app.domain.values import DEFAULT_DECIMALS, Asset
+from app.domain.values import DEFAULT_DECIMALS, Asset, MarketId, Venue
 
 Flags = npt.NDArray[np.bool_]
 
@@ -34,6 +35,7 @@ class _Arranged:
     directions: tuple[Direction, ...]
     segments: tuple[Floats, ...]
     fee_free: tuple[float, ...]
+    whole: dict[tuple[Direction, Units], Whole | None] = field(default_factory=dict)
 
 
 class Listed(NamedTuple):
@@ -47,6 +49,17 @@ class Listed(NamedTuple):
     in_steps: list[bool]
 
 
+class Label(NamedTuple):
+    """What the legs over one direction have in common; `per_taken` says that prices are per unit of the asset taken."""
+
+    market_id: MarketId
+    venue: Venue
+    gives: Asset
+    takes: Asset
+    fee_asset: Asset
+    per_taken: bool
+
+
 class Network:
     """Assets as nodes; every direction of every market as an edge that owns a run of segments.
 
@@ -58,12 +71,15 @@ class Network:
         self.decimals = decimals
         self.scopes: dict[Any, Any] = {}
         self._units: dict[int, Units] = {}
+        self._whole: dict[int, Whole | None] = {}
+        self._labels: dict[int, Label] = {}
         self._one_pair: dict[tuple[Asset, Asset, int], bool] = {}
         arranged = []
         for market in sorted(markets, key=lambda m: m.market_id):
             exchange = market.exchange(decimals) if market.trading else None
             if exchange is not None:
                 arranged.append(_arrange(market, exchange))
+        self._arranged = arranged
         self.exchanges = [one.exchange for one in arranged]
         pairs = [pair for one in arranged for pair in one.directions]
         self.assets: list[Asset] = sorted({asset for pair in pairs for asset in pair})
@@ -91,7 +107,6 @@ class Network:
         self.in_steps: Flags = np.array([_moves_in_steps(e) for e in self.exchanges], np.bool_)[self.market]
         self.costly: Flags = np.array([e.market.fixed_cost is not None for e in self.exchanges], np.bool_)[self.market]
         self._expiring = [(i, e.market) for i, e in enumerate(self.exchanges) if isinstance(e.market, Rfq)]
-        self.fee_assets = [e.fee_asset(*pair) for e, pair in zip(self._exchange_of(), pairs, strict=True)]
 
     def unit(self, asset: Asset) -> Decimal:
         """Return the smallest amount of an asset."""
@@ -104,6 +119,33 @@ class Network:
             gives, takes = self.directions[e]
             known = self._units[e] = Units(self.unit(gives), self.unit(takes))
         return known
+
+    def label(self, e: int) -> Label:
+        """Return what the legs over a direction have in common."""
+        known = self._labels.get(e)
+        if known is None:
+            exchange, (gives, takes) = self.exchanges[self.listed.market[e]], self.directions[e]
+            market, per_taken = exchange.market, exchange.base(gives, takes) == takes
+            known = Label(market.market_id, market.venue, gives, takes, exchange.fee_asset(gives, takes), per_taken)
+            self._labels[e] = known
+        return known
+
+    def whole(self, e: int) -> Whole | None:
+        """Return a direction reckoned in whole units, where it can be; arranged once per market."""
+        try:
+            return self._whole[e]
+        except KeyError:
+            direction, units = self.directions[e], self.units(e)
+            known = self._arranged[self.listed.market[e]].whole
+            if (direction, units) not in known:
+                known[direction, units] = self.exchanges[self.listed.market[e]].whole(*direction, units)
+            found = self._whole[e] = known[direction, units]
+            return found
+
+    @cached_property
+    def parts(self) -> list[int]:
+        """How many of its smallest amounts one of each asset is."""
+        return [parts(self.unit(asset)) for asset in self.assets]
 
     @cached_property
     def listed(self) -> Listed:
@@ -126,9 +168,6 @@ class Network:
     def is_costly(self) -> bool:
         """Say whether any market has a fixed cost."""
         return bool(self.costly.any())
-
-    def _exchange_of(self) -> list[Exchange]:
-        return [self.exchanges[i] for i in self.market]
 
     def is_one_pair(self, gives: Asset, takes: Asset, max_hops: int) -> bool:
         """Say whether only books and constant-product pools of the two assets themselves lead from one to the other."""
@@ -159,7 +198,7 @@ class Network:
             return sums
         for market in {self.listed.market[e] for e in used}:
             cost = self.exchanges[market].market.fixed_cost
-            if cost is not None:
+            if cost is not None and cost.amount:
                 sums[cost.asset] = sums.get(cost.asset, Decimal(0)) + cost.amount
         return sums
 

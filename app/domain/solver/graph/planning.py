@@ -23,28 +23,27 @@ from app.domain.solver.graph.flows import (
     without_cycles,
     worthwhile,
 )
+from app.domain.solver.graph.foreseen import Foreseeing, Foreseen
 from app.domain.solver.graph.jointly import Jointly
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.paths import ruled_paths
+from app.domain.solver.graph.paths import FEW_PATHS, MORE_PATHS, ruled_paths
 from app.domain.solver.graph.pricing import marginal_prices
 from app.domain.solver.graph.relaxation import Relaxation
 from app.domain.solver.graph.scope import at_quantity
 from app.domain.solver.graph.selected import Relaxed
-from app.domain.solver.graph.simulate import Journey, Step, backward, by_tender, forward
+from app.domain.solver.graph.simulate import Journey, backward, by_tender, forward, of_pair
 from app.domain.solver.graph.splits import best_two, near_best
 from app.domain.solver.graph.survey import Survey
 from app.domain.solver.kernels import Floats
-from app.domain.solver.sides import Fill
 from app.domain.trade import Trade
 from app.domain.values import Asset
 
 COMPLETE = Decimal("1e-9")
-FAR_APART, WORTH_IMPROVING, WORTH_MIRRORING = 4e-7, 1e-6, 1e-4
+FAR_APART, WORTH_IMPROVING, NEARLY, WORTH_MIRRORING = 4e-7, 1e-6, 1e-5, 1e-4
 MIRRORINGS, NOTICED = 3, 1 - Decimal("1e-6")
 MOST_CHOSEN = 128
 """Where so many legs may be used, choosing among them one by one brings nothing."""
-SHORT = 2
-DUST_WITH_CYCLES = 1e-5
+SHORT, DUST_WITH_CYCLES = 2, 1e-5
 
 
 @dataclass(slots=True)
@@ -64,6 +63,7 @@ class GraphPlanner:
     """Plans any amount of one trade over one graph.
 
     Of several answers one that `fits` is preferred; with `price_first` fixed costs are not avoided for a better price.
+    Being choosy, that few may fit, it looks at more single paths.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class GraphPlanner:
         network: Network,
         relaxation: Relaxation,
         should_stop: Callable[[], bool],
-        third_price: Callable[[Asset], Decimal],
+        third_price: Callable[[Asset], Decimal | None],
         direct: Callable[[Trade], Solution | None],
     ) -> None:
         """Take what stays the same whatever the amount."""
@@ -85,6 +85,7 @@ class GraphPlanner:
         self._third_price = third_price
         self.fits: Callable[[Journey], bool] = lambda _: True
         self.price_first = False
+        self.is_choosy = network.is_costly and bool(trade.constraints.balances)
         self.thorough = True
         self._split: tuple[tuple[float, bool], tuple[float, Flow] | None] | None = None
         self._direct = direct
@@ -120,7 +121,10 @@ class GraphPlanner:
         elif joined is not None and together and not self._broken(together):
             candidates += self._sent_on(joined, target) if exact_out else self._simulated(together, target, survey)
         broken = self._broken(flow)
-        if flow:
+        foreseen = None if broken else self._foreseen(flow, flows, relaxed, survey)
+        done = [] if foreseen is None else self._simulated(foreseen.flow, target, survey)
+        candidates += done
+        if flow and not done:
             shaped, shortened = self._shape(flow, survey)
             candidates += self._simulated(shaped, target, survey)
             if not broken and self._far_from_bound(candidates, relaxed.bound, exact_out):
@@ -129,9 +133,10 @@ class GraphPlanner:
                     candidates += self._simulated(whole, target, survey)
             if exact_out and uses_a_market_twice(self.network, flow) and (self.thorough or not candidates):
                 candidates += self._sent_on(flows, target)
-        if self._far_from_bound(candidates, relaxed.bound, exact_out):
-            both = self._pair(target, exact_out)
-            candidates += [] if both is None else [both]
+        bound, apart = (self._jointly(survey).bound(relaxed), NEARLY) if done else (relaxed.bound, FAR_APART)
+        if self._far_from_bound(candidates, bound, exact_out, apart):
+            both = self._direct(at_quantity(self.trade, target, exact_out=exact_out))
+            candidates += [] if both is None else of_pair(self.network, self.kept, both, self.start, self.end)
             # Searched for with its lots and its own prices, what a split over two paths leaves over one can absorb.
             split = self.split_in_two(survey.amount, exact_out)
             candidates += [] if split is None else self._simulated(split[1], target, survey)
@@ -145,7 +150,7 @@ class GraphPlanner:
         if best is None:
             return None
         if self.thorough and self._shares:
-            improved = self._improved(best, flow if joined else {}, relaxed, target, survey)
+            improved = self._improved(best, flow if joined and not done else {}, relaxed, target, survey)
             best = self._best([best, *improved], prices, exact_out) or best
         alone = None if single is None else (single, self.value(single, prices, exact_out))
         return GraphPlan(target, relaxed, best, prices, self.value(best, prices, exact_out), alone, shortened)
@@ -154,7 +159,7 @@ class GraphPlanner:
         flow = dict.fromkeys(path, 1.0)
         if survey.exact_out and uses_a_market_twice(self.network, flow):
             return self._by_tender(flow, float(survey.needed[self.start]), target)
-        return self._simulate(flow, target, survey.exact_out)
+        return self.simulate(flow, target, survey.exact_out)
 
     def split_in_two(self, amount: float, exact_out: bool) -> tuple[float, Flow] | None:
         """Split an amount over the best two paths; return what it becomes, or takes, and the shares."""
@@ -182,7 +187,7 @@ class GraphPlanner:
         objective = prices[self.trade.gives if exact_out else self.trade.takes]
         for e in np.flatnonzero(network.costly & self.kept):
             cost = network.exchanges[int(network.market[e])].market.fixed_cost
-            if cost is not None:
+            if cost is not None and cost.amount:
                 costs[e] = float(cost.amount * prices[cost.asset] / objective)
         return costs
 
@@ -192,18 +197,21 @@ class GraphPlanner:
         if has_cycles or coarse or costs.any() or bool((self.network.in_steps & self.kept).any()):
             constraints = self.trade.constraints
             most = min(constraints.max_hops, constraints.max_legs)
+            # Rounding up may pay for a market that holds a little less than the whole amount.
+            amount = survey.amount * (survey.share if coarse else 1.0)
+            count = MORE_PATHS if self.is_choosy and self.thorough else FEW_PATHS
             # Rounding to whole amounts on the way may leave only short paths worth anything.
             for length in (most, *range(1, min(most, SHORT + 1))) if coarse else (most,):
                 paths += ruled_paths(
-                    self.network, self.kept, (self.start, self.end), survey.amount, length, costs,
+                    self.network, self.kept, (self.start, self.end), amount, length, costs, count,
+                    paths[0] if paths and length == most and count == FEW_PATHS else [],
                     exact_out=survey.exact_out, has_cycles=has_cycles,
                 )  # fmt: skip
         return [path for k, path in enumerate(paths) if path not in paths[:k]]
 
     def _alone(self, paths: list[list[int]], target: Decimal, survey: Survey) -> list[Journey]:
         def simulated(chosen: list[list[int]]) -> list[Journey]:
-            tried = (self._along(path, target, survey) for path in chosen)
-            return [each for each in tried if each is not None]
+            return [found for path in chosen if (found := self._along(path, target, survey)) is not None]
 
         # Floats tell nothing of a market that is used again, nor what is left over, charged or rounded off.
         untold = any(
@@ -216,7 +224,7 @@ class GraphPlanner:
         return simulated(close) or simulated(paths)
 
     def _simulated(self, flow: Flow, target: Decimal, survey: Survey) -> list[Journey]:
-        journey = self._simulate(flow, target, survey.exact_out) if flow else None
+        journey = self.simulate(flow, target, survey.exact_out) if flow else None
         found = [] if journey is None else [journey]
         if any(self.network.in_steps[e] for e in flow):
             found += self._around_steps(flow, target, survey)
@@ -283,23 +291,6 @@ class GraphPlanner:
             broken.add("max_hops")
         return broken
 
-    def _pair(self, target: Decimal, exact_out: bool) -> Journey | None:
-        solution = self._direct(at_quantity(self.trade, target, exact_out=exact_out))
-        if solution is None:
-            return None
-        places = {
-            str(self.network.exchanges[int(self.network.market[e])].market.market_id): int(e)
-            for e in np.flatnonzero(self.kept & (self.network.source == self.start) & (self.network.sink == self.end))
-        }
-        legs = solution.slices[0].legs
-        if any(leg.market_id not in places for leg in legs):
-            return None
-        steps = tuple(
-            Step(places[leg.market_id], 0, Fill(leg.sends.amount, leg.receives.amount, leg.fee.amount, leg.limit_price))
-            for leg in legs
-        )
-        return Journey(steps, solution.sends.amount, solution.receives.amount, {})
-
     def _on(self, used: Iterable[int], survey: Survey) -> Flow:
         only = np.zeros(len(self.network.directions), np.bool_)
         only[list(used)] = True
@@ -316,9 +307,26 @@ class GraphPlanner:
             dust=DUST_WITH_CYCLES if self.relaxation.has_cycles else DUST,
         )  # fmt: skip
 
+    def _jointly(self, survey: Survey) -> Jointly:
+        return Jointly(self.network, self.relaxation, survey, self.should_stop)
+
+    def _foreseen(self, flow: Flow, flows: Relaxed, relaxed: Relaxed, survey: Survey) -> Foreseen | None:
+        # Legs fall short of the joint bound by the fees that they leave in a pool: it does not tell which flow is best.
+        simple = not (survey.exact_out or self.relaxation.has_cycles or self.network.is_costly)
+        if not (flow and self._shares and simple) or is_coarse(self.network, survey):
+            return None
+
+        def shape(relaxed: Relaxed, *, thrifty: bool = True) -> Flow:
+            found = self._acyclic(relaxed, False, thrifty=thrifty)
+            return {} if self._broken(found) else found
+
+        bound = self._jointly(survey).bound(relaxed) / (1.0 + WORTH_IMPROVING) if self.thorough else 0.0
+        foreseeing = Foreseeing(self.network, self.relaxation, survey, shape, self.should_stop)
+        return foreseeing.best(flow, flows, bound)
+
     def _improved(self, best: Journey, flow: Flow, relaxed: Relaxed, target: Decimal, survey: Survey) -> list[Journey]:
         # What legs take from each other's reserves is known once they are simulated.
-        jointly, exact_out = Jointly(self.network, self.relaxation, survey, self.should_stop), survey.exact_out
+        jointly, exact_out = self._jointly(survey), survey.exact_out
         bound = jointly.bound(relaxed)
         found: list[Journey] = []
         if flow and self._far_from_bound([best], bound, exact_out, WORTH_IMPROVING):
@@ -362,7 +370,7 @@ class GraphPlanner:
                 break
             flow = {step.direction: float(step.fill.sends) for step in there.journey.steps}
             more = (
-                self._by_tender(flow, float(latest.sends), target) if exact_out else self._simulate(flow, target, False)
+                self._by_tender(flow, float(latest.sends), target) if exact_out else self.simulate(flow, target, False)
             )
             found += [] if more is None else [more]
             if more is None or more.sends >= latest.sends * NOTICED:
@@ -370,7 +378,8 @@ class GraphPlanner:
         self._mirrors, self.thorough = True, True
         return found[1:]
 
-    def _simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
+    def simulate(self, flow: Flow, target: Decimal, exact_out: bool) -> Journey | None:
+        """Walk a flow exactly; None where it does not trade the whole target."""
         if exact_out:
             flow = each_market_once(self.network, flow, self.start, self.end)
             journey = backward(self.network, flow, self.start, self.end, target)
@@ -387,10 +396,10 @@ class GraphPlanner:
         network, exact_out = self.network, survey.exact_out
         stepped = {e for e in flow if network.in_steps[e]}
         extended = with_absorbers(network, self.kept, flow, exact_out=exact_out)
-        found = [self._simulate(flow if self._broken(extended) else extended, target, exact_out)]
+        found = [self.simulate(flow if self._broken(extended) else extended, target, exact_out)]
         for dropped in (stepped, {e for e in stepped if int(network.source[e]) != self.start}):
             rest = connected(network, {e: v for e, v in flow.items() if e not in dropped}, self.start, self.end)
             again = self._on(rest, survey) if rest and len(rest) < len(flow) else {}
             if again and not self._broken(again):
-                found.append(self._simulate(again, target, exact_out))
+                found.append(self.simulate(again, target, exact_out))
         return [journey for journey in found if journey is not None]

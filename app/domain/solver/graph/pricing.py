@@ -17,7 +17,7 @@ LOWEST_PRICE, HIGHEST_PRICE = float(LEAST), float(MOST)
 
 
 def marginal_prices(
-    network: Network, trade: Trade, relaxed: Relaxed, survey: Survey, third_price: Callable[[Asset], Decimal]
+    network: Network, trade: Trade, relaxed: Relaxed, survey: Survey, third_price: Callable[[Asset], Decimal | None]
 ) -> dict[Asset, Decimal]:
     """Price what flows, both assets of the trade, and what fixed costs are in, in the quote."""
     instrument = trade.instrument
@@ -40,5 +40,6 @@ def marginal_prices(
             k = network.index.get(cost.asset, -1)
             known = k >= 0 and LOWEST_PRICE < ratios[k] < HIGHEST_PRICE
             price = Decimal(float(ratios[k])) if known else third_price(cost.asset)
-            prices[cost.asset] = short_down(price)
+            if price is not None:
+                prices[cost.asset] = short_down(price)
     return prices

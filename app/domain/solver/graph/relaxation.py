@@ -14,9 +14,9 @@ from app.domain.market import OrderBook
 from app.domain.solver.graph.bounding import Bounding
 from app.domain.solver.graph.curves import promises, surpluses
 from app.domain.solver.graph.descent import FULL, IDLE, OPEN, Roles, descend, sort_out
+from app.domain.solver.graph.joining import joined_flows, shared_by_several
 from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.graph.selected import Relaxed, Restated, Task, solve_on
-from app.domain.solver.graph.stars import joined_flows, shared_by_several
 from app.domain.solver.graph.survey import Survey, Surveyor
 from app.domain.solver.graph.walks import relax
 from app.domain.solver.kernels import Floats, Ints
@@ -94,6 +94,12 @@ class Relaxation:
                     if found is not None:
                         return found
             return None
+
+    def settle(self, survey: Survey, should_stop: Callable[[], bool]) -> Relaxed | None:
+        """Optimise for an amount by descent alone; None around cycles and where that finds no answer."""
+        with np.errstate(all="ignore"), suppress(ZeroDivisionError, np.linalg.LinAlgError):
+            return None if self.has_cycles else self._settle(survey, should_stop)
+        return None
 
     def solve_restated(
         self, survey: Survey, chosen: Ints, restated: Restated, should_stop: Callable[[], bool]

@@ -3,12 +3,16 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
+from operator import attrgetter
 from typing import NamedTuple
 
+import numpy as np
+
 from app.domain.market import OrderBook
+from app.domain.solution import Solution
 from app.domain.solver.exact import ONE, ZERO, down, short_up, up
 from app.domain.solver.graph.flows import Flow, asset_order, uses_a_market_twice
-from app.domain.solver.graph.network import Network
+from app.domain.solver.graph.network import Flags, Network
 from app.domain.solver.kinds.base import State
 from app.domain.solver.sides import Fill, Units
 
@@ -45,39 +49,59 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal)
     order, depth = asset_order(network, flow, start)
     leaving = _by_asset(network, flow, of_source=True)
     repeats = uses_a_market_twice(network, flow)
-    listed = network.listed
-    held: dict[int, Decimal] = defaultdict(lambda: ZERO)
-    held[start] = tender
+    listed, parts, directions = network.listed, network.parts, network.directions
+    market_of, sink_of = listed.market, listed.sink
+    held = dict.fromkeys(order, 0)
+    held[start] = tendered = int(tender * parts[start])
     states: dict[int, State] = {}
     steps: list[Step] = []
     number = 0
-    market_of, sink_of, directions = listed.market, listed.sink, network.directions
     for asset in order:
         if asset == end or asset not in leaving:
             continue
         available = left = held[asset]
-        ways = _by_room(network, flow, leaving[asset], available, listed.room)
+        ways = _by_room(network, flow, leaving[asset], available / parts[asset], listed.room)
         total = sum([flow[e] for e in ways])
         touched: set[int] = set()
         last = ways[-1]
         for e in ways:
-            share = left if e == last else min(left, available * Decimal(flow[e] / total))
-            gives, takes = directions[e]
-            fill = _state(network, states, e).send(gives, takes, share, network.units(e))
-            if fill is None:
-                continue
+            share = left
+            if e != last:
+                above, below = (flow[e] / total).as_integer_ratio()
+                share = min(left, available * above // below)
+            whole = None if repeats else network.whole(e)
+            filled = whole.send(share) if whole is not None else None
+            if whole is not None and filled is not None:
+                sent, received, known = filled
+                fill = whole.fill(sent, received, known)
+            else:
+                units = network.units(e)
+                exact = _state(network, states, e).send(*directions[e], share * units.given, units)
+                if exact is None:
+                    continue
+                fill = exact
+                sent, received = int(fill.sends * parts[asset]), int(fill.receives * parts[sink_of[e]])
             market = market_of[e]
             if market in touched:
                 number += 1
                 touched.clear()
             touched.add(market)
-            left -= fill.sends
-            held[sink_of[e]] += fill.receives
+            left -= sent
+            held[sink_of[e]] += received
             steps.append(Step(e, number if repeats else depth[asset], fill))
         held[asset] = left
         number += 1
-    steps.sort(key=lambda step: step.step)
-    return _journey(network, steps, start, end)
+    steps.sort(key=attrgetter("step"))
+    sends, receives = tendered - held.pop(start), held.pop(end, 0)
+    if sends <= 0 or receives <= 0:
+        return None
+    residuals = {asset: amount * network.unit(network.assets[asset]) for asset, amount in held.items() if amount}
+    return Journey(
+        tuple(steps),
+        sends * network.unit(network.assets[start]),
+        receives * network.unit(network.assets[end]),
+        residuals,
+    )
 
 
 def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal) -> Journey | None:
@@ -93,7 +117,7 @@ def backward(network: Network, flow: Flow, start: int, end: int, target: Decimal
     for asset in reversed(order):
         if asset == start or not needed[asset]:
             continue
-        ways = _by_room(network, flow, entering[asset], needed[asset], network.listed.room_out)
+        ways = _by_room(network, flow, entering[asset], float(needed[asset]), network.listed.room_out)
         fills = None
         for absorber in ways[: -1 - ABSORBERS_TRIED : -1]:
             fills = _obtain(network, flow, [*(e for e in ways if e != absorber), absorber], needed[asset])
@@ -134,6 +158,20 @@ def by_tender(network: Network, flow: Flow, start: int, end: int, about: float, 
     return best
 
 
+def of_pair(network: Network, kept: Flags, solution: Solution, start: int, end: int) -> list[Journey]:
+    """Return a route over markets of two assets alone as a journey, unless it uses what is not kept."""
+    direct = np.flatnonzero(kept & (network.source == start) & (network.sink == end))
+    places = {str(network.exchanges[int(network.market[e])].market.market_id): int(e) for e in direct}
+    legs = solution.slices[0].legs
+    if any(leg.market_id not in places for leg in legs):
+        return []
+    steps = tuple(
+        Step(places[leg.market_id], 0, Fill(leg.sends.amount, leg.receives.amount, leg.fee.amount, leg.limit_price))
+        for leg in legs
+    )
+    return [Journey(steps, solution.sends.amount, solution.receives.amount, {})]
+
+
 def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> list[tuple[int, Fill]] | None:
     total = sum(flow[e] for e in ways)
     left = target
@@ -152,7 +190,11 @@ def _obtain(network: Network, flow: Flow, ways: list[int], target: Decimal) -> l
             # A market used up to the end may hold a rounding less than its share.
             fill = _state(network, {}, e).obtain(*network.directions[e], down(share * NEARLY_ALL, units.taken), units)
         if fill is not None and absorbing and fill.receives > share and network.in_steps[e]:
-            fill = _step_less(network, e, fill, units)
+            less = _step_less(network, e, fill, units)
+            # Of the steps on either side the nearer one: a share that lies on a step may come out a rounding below it.
+            lacking = share if less is None else share - less.receives
+            if fill.receives > left or lacking < fill.receives - share:
+                fill = less
         if fill is not None:
             left -= fill.receives
             fills.append((e, fill))
@@ -178,11 +220,11 @@ def _by_asset(network: Network, flow: Flow, *, of_source: bool) -> dict[int, lis
     return grouped
 
 
-def _by_room(network: Network, flow: Flow, ways: list[int], amount: Decimal, room: list[float]) -> list[int]:
+def _by_room(network: Network, flow: Flow, ways: list[int], amount: float, room: list[float]) -> list[int]:
     if len(ways) == 1:
         return ways
     in_steps = network.listed.in_steps
-    per_flow = float(amount) / sum([flow[e] for e in ways])
+    per_flow = amount / sum([flow[e] for e in ways])
 
     def spare(e: int) -> tuple[bool, float, float, int]:
         return not in_steps[e], room[e] - per_flow * flow[e], flow[e], -e

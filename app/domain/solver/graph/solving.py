@@ -131,6 +131,8 @@ class GraphSolving:
         return left if left.any() else kept
 
     def _charged(self, kept: Flags) -> list[Amount]:
+        if not self.network.is_costly:
+            return []
         markets = np.unique(self.network.market[kept & self.network.costly])
         costs = (self.network.exchanges[i].market.fixed_cost for i in markets)
         return [cost for cost in costs if cost is not None and cost.amount]
@@ -138,8 +140,8 @@ class GraphSolving:
     def _unit(self, asset: Asset) -> Decimal:
         return unit(self.problem.decimals.get(asset, DEFAULT_DECIMALS))
 
-    def _third_price(self, asset: Asset) -> Decimal:
-        return third_price(self.problem, asset, self.trade.instrument.quote) or ZERO
+    def _third_price(self, asset: Asset) -> Decimal | None:
+        return third_price(self.problem, asset, self.trade.instrument.quote)
 
     def _held(self) -> Decimal:
         network, kept = self.network, self.planner.kept
@@ -290,6 +292,7 @@ class GraphSolving:
         if fits(planned):
             return planned
         self.planner.fits = keeps
+        self.planner.is_choosy = True
         for price_first in (False, True) if self.network.costly.any() else (False,):
             # What is cheapest with its fixed costs may have the worse price, and the bound is on the price.
             self.planner.price_first = price_first
@@ -318,23 +321,20 @@ class GraphSolving:
         return slippage_bps(sends, receives, self.arrival, buys=self.buys)
 
     def _legs(self, steps: Iterable[Step]) -> tuple[Leg, ...]:
-        network = self.network
         legs = []
-        for e, number, fill in steps:
-            exchange = network.exchanges[network.listed.market[e]]
-            gives, takes = network.directions[e]
-            per_taken = exchange.base(gives, takes) == takes
-            price = ratio(fill.sends, fill.receives) if per_taken else ratio(fill.receives, fill.sends)
+        for e, number, (sends, receives, fee, limit_price) in steps:
+            label = self.network.label(e)
+            price = ratio(sends, receives) if label.per_taken else ratio(receives, sends)
             legs.append(
                 Leg(
-                    exchange.market.market_id,
-                    exchange.market.venue,
+                    label.market_id,
+                    label.venue,
                     number,
-                    Amount(gives, fill.sends),
-                    Amount(takes, fill.receives),
+                    Amount(label.gives, sends),
+                    Amount(label.takes, receives),
                     price,
-                    fill.limit_price,
-                    Amount(network.fee_assets[e], fill.fee),
+                    limit_price,
+                    Amount(label.fee_asset, fee),
                 )
             )
         return tuple(legs)
@@ -345,7 +345,11 @@ class GraphSolving:
         sends, receives = journey.sends, journey.receives
         legs = self._legs(journey.steps)
         worth = {**planned.prices, base: arrival, quote: ONE}
-        fees = sum((leg.fee.amount * worth.get(leg.fee.asset, ZERO) for leg in legs), ZERO)
+        charged: dict[Asset, Decimal] = {}
+        for leg in legs:
+            fee = leg.fee
+            charged[fee.asset] = charged.get(fee.asset, ZERO) + fee.amount
+        fees = sum((amount * worth.get(asset, ZERO) for asset, amount in charged.items()), ZERO)
         fixed = self.planner.fixed_cost(journey, planned.prices)
         loss = lost(sends, receives, arrival, buys=self.buys)
         complete = self.conceivable and planned.target == self.wanted

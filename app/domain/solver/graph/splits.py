@@ -98,10 +98,10 @@ def best_share(
     if best == -np.inf:
         return middle, best
     low, high = max(middle - 1.0 / SHARES, 0.0), min(middle + 1.0 / SHARES, 1.0)
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    at_left = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, left)
+    at_right = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, right)
     for _ in range(NARROWINGS):
-        left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
-        at_left = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, left)
-        at_right = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, right)
         if at_left > best:
             best = at_left
             middle = left
@@ -109,9 +109,13 @@ def best_share(
             best = at_right
             middle = right
         if at_left >= at_right:
-            high = right
+            high, right, at_right = right, left, at_left
+            left = high - GOLDEN * (high - low)
+            at_left = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, left)
         else:
-            low = left
+            low, left, at_left = left, right, at_right
+            right = low + GOLDEN * (high - low)
+            at_right = together(segments, first, lot, least, base_is_taken, one, other, amount, exact_out, right)
     return middle, best
 
 

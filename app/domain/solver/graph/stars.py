@@ -8,8 +8,6 @@ repetition. Each branch is a power curve, or one that agrees with it in its firs
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,9 +15,7 @@ import numpy as np
 
 from app.domain.compiled import compiled
 from app.domain.market import Stable, Weighted
-from app.domain.solver.graph.interior import begin_anywhere, exchange, optimise
 from app.domain.solver.graph.network import Flags, Network
-from app.domain.solver.graph.selected import ITERATIONS, STARTING_FLOW, Relaxed, Task
 from app.domain.solver.kernels import Floats, Ints
 from app.domain.solver.kinds.base import (
     BEND,
@@ -39,14 +35,10 @@ from app.domain.solver.kinds.segments import stable_drop, stable_growth
 
 VANISHING, ENDLESS = 1e-7, 1e7
 """Powers whose curves are a logarithm and an exponential to the precision of flows."""
-NEAR = 1e-2
-"""How far from paying a segment may be, in log-price, and still take part."""
 LEAST = 1e-9
 """Flows below this share of the trade are rounding."""
 WITHIN = 0.8
 """The share of a branch's domain that a trade may use."""
-REPEATS = 3
-SETTLED = 1e-6
 
 
 class Stars(NamedTuple):
@@ -266,95 +258,3 @@ def pair_up(
             got[e] += wanted
             now[a] += kept[i] * needed
             now[b] -= wanted
-
-
-def shared_by_several(network: Network, used: Flags) -> bool:
-    """Say whether a pool of more than two assets is used in several directions: else one by one is together."""
-    counts = np.bincount(network.market[used], minlength=len(network.exchanges))
-    return bool((counts[network.shares] > 1).any())
-
-
-def joined_flows(
-    network: Network, usable: Flags, task: Task, relaxed: Relaxed, tolerance: float, should_stop: Callable[[], bool]
-) -> Relaxed | None:
-    """Optimise again around known prices with each shared pool as one market; None where no number is found."""
-    near = task.end if task.exact_out else task.start
-    value = relaxed.price * (task.value[near] / relaxed.price[near])
-    gain = np.log(value[network.segment_sink]) + network.log_rate - np.log(value[network.segment_source])
-    close = usable[network.direction] & (gain > -NEAR) & (gain < np.inf)
-    shared = network.shares[network.market[network.direction]]
-    stars = stars_of(network)
-    used = np.zeros(len(network.exchanges), np.bool_)
-    used[network.market[network.direction[close & shared]]] = True
-    pools = np.flatnonzero(used[stars.market])
-    exponent, ended = np.zeros(len(stars.market)), np.zeros(len(stars.market))
-    found = None
-    for _ in range(REPEATS):
-        found = _joined(network, usable, task, relaxed, value, np.flatnonzero(close & ~shared), pools, exponent, ended,
-                        tolerance)  # fmt: skip
-        moved = np.where(stars.linear > 0.0, np.abs(ended - exponent), 0.0).max(initial=0.0)
-        if found is None or moved < SETTLED or should_stop():
-            break
-        exponent[:] = ended
-    return found
-
-
-def _joined(
-    network: Network, usable: Flags, task: Task, relaxed: Relaxed, value: Floats, plain: Ints, pools: Ints,
-    exponent: Floats, ended: Floats, tolerance: float,
-) -> Relaxed | None:  # fmt: skip
-    stars, assets, alone = stars_of(network), len(network.assets), len(plain)
-    most = alone + 2 * len(stars.asset)
-    segments = np.zeros((most, SEGMENT_FIELDS))
-    source, sink, member = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    source[:alone], sink[:alone] = network.segment_source[plain], network.segment_sink[plain]
-    given, taken = value[source[:alone]], value[sink[:alone]]
-    rows = segments[:alone]
-    rows[:] = network.segments[plain]
-    rows[:, RATE] *= taken / given
-    rows[:, CAP] *= given
-    rows[:, DEPTH_IN] *= given
-    rows[:, CAP_OUT] *= taken
-    rows[:, DEPTH_OUT] *= taken
-    left_over = np.zeros(assets + len(pools))
-    count = alone + branch_out(
-        pools, *stars[1:], usable, value, exponent, assets, segments[alone:], source[alone:], sink[alone:],
-        member[alone:], left_over[assets:],
-    )  # fmt: skip
-    x, y = _optimised(segments[:count], source[:count], sink[:count], left_over, task, tolerance)
-    if x is None or y is None:
-        return None
-    directions = len(network.directions)
-    sent = np.bincount(network.direction[plain], x[:alone] / given, directions).astype(np.float64)
-    got = np.bincount(network.direction[plain], y[:alone] / taken, directions).astype(np.float64)
-    entering = source[alone:count] < assets
-    change = np.where(entering, x[alone:], -y[alone:])
-    net = np.bincount(member[alone:count], change, len(stars.asset)).astype(np.float64)
-    pair_up(pools, *stars[1:], value, net, sent, got, ended)
-    return replace(relaxed, sent=sent, received=got, flow=got if task.exact_out else sent)
-
-
-def _optimised(
-    segments: Floats, source: Ints, sink: Ints, left_over: Floats, task: Task, tolerance: float
-) -> tuple[Floats | None, Floats | None]:
-    place = np.full(len(left_over), -1, np.int64)
-    place[source] = place[sink] = place[task.start] = place[task.end] = 0
-    nodes = np.flatnonzero(place == 0)
-    place[nodes] = np.arange(len(nodes))
-    source, sink, start, end = place[source], place[sink], int(place[task.start]), int(place[task.end])
-    segments[:, CAP] = np.minimum(segments[:, CAP], task.widest)
-    price, supply = np.ones(len(nodes)), left_over[nodes]
-    supply[end if task.exact_out else start] += -1.0 if task.exact_out else 1.0
-    numeraire = start if task.exact_out else end
-    lower, upper, spare = np.empty(len(segments)), np.empty(len(segments)), np.empty(len(nodes))
-    x = np.minimum(0.5 * segments[:, CAP], min(STARTING_FLOW / max(len(segments), 1), 1.0))
-    y = np.empty(len(x))
-    try:
-        begin_anywhere(segments, source, sink, numeraire, x, price, lower, upper, spare)
-        _, _, converged = optimise(
-            segments, source, sink, supply, numeraire, tolerance, ITERATIONS, x, price, lower, upper, spare, np.ones(1)
-        )
-    except (ZeroDivisionError, np.linalg.LinAlgError):
-        return None, None
-    exchange(segments, x, y, np.empty(len(x)), np.empty(len(x)))
-    return (x, y) if converged and np.isfinite(x).all() and np.isfinite(y).all() else (None, None)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.market import Market
+from app.domain.solver.kinds.whole import Whole
 from app.domain.solver.sides import Fill, Units
 from app.domain.values import Asset
 
@@ -91,4 +92,8 @@ class Exchange(Protocol):
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the direction's segments, best first, one row each; fees included, lots and minimums not."""
+        ...
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> Whole | None:
+        """Return the direction reckoned in whole units, or None where fills are no matter of integers."""
         ...

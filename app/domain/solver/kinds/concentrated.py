@@ -237,6 +237,10 @@ class ConcentratedExchange:
         """Return the pool's state before any leg."""
         return ConcentratedState(self, self.market.sqrt_price, self.market.liquidity, self._place)
 
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> None:
+        """Return None: fills are no matter of integers."""
+        return
+
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return one segment for every range with liquidity in the price's way."""
         if (gives, takes) not in self.directions:

@@ -7,7 +7,8 @@ import numpy as np
 from app.domain.market import ConstantProduct
 from app.domain.solver.kinds.base import POWERED, Floats
 from app.domain.solver.kinds.pool import PoolExchange, PoolState, kept_of
-from app.domain.solver.sides import usable
+from app.domain.solver.kinds.whole import WholePool
+from app.domain.solver.sides import Units, usable
 from app.domain.values import Asset
 
 
@@ -43,6 +44,14 @@ class ConstantProductExchange(PoolExchange):
     def state(self) -> ConstantProductState:
         """Return the pool's state before any leg."""
         return self._start.copy()
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> WholePool:
+        """Return the direction reckoned in whole units."""
+        reserves = self.market.reserves
+        return WholePool(
+            reserves[gives], reserves[takes], kept_of(self.market.fee_bps), units,
+            per_taken=self.base(gives, takes) == takes,
+        )  # fmt: skip
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the direction's one segment."""

@@ -10,7 +10,7 @@ zero, `G sum(w (exp(z) - 1 - z))`. Any `q` and `m` give a bound, so that an inex
 
 That is one trade; legs leave their fees in the pool. A weighted pool's constraint is a sum of logarithms, one for each
 asset, and whatever is sent in steps, or sent and taken back, counts for less there than the rest sent at once: legs
-never earn more. `stable_in_legs` is for StableSwap, where they can.
+never earn more. `in_legs` is for StableSwap, where they can.
 """
 
 import math
@@ -18,21 +18,17 @@ import math
 from app.domain.compiled import compiled
 from app.domain.solver.kernels import EPSILON, Flags, Floats
 
-WORTH, WEIGHT, LOW, HIGH, Z, CLIPPED, PULL, STIFF, FIRST, SECOND = range(10)
-ROWS = 10
+WORTH, WEIGHT, LOW, HIGH, Z, CLIPPED, PULL, STIFF, FIRST, SECOND, SHADOW = range(11)
+ROWS = 11
 """Rows of a workspace, one column for each asset of a pool and one more.
 
 WORTH and WEIGHT are given: of a weighted pool what the reserves are worth and the weights, of StableSwap what one
 scaled unit is worth and the balances. PULL becomes the derivative in the logarithm of each price, and
-`diag(STIFF) - FIRST FIRST' - SECOND SECOND'` the curvature in relative prices.
+`diag(STIFF) - FIRST FIRST' - SECOND SECOND'` the curvature in relative prices. SHADOW becomes a StableSwap pool's
+shadow prices.
 """
 SEARCHES = 80
 CLOSE = 1e-13
-CONFIRMATIONS = 8
-PARTIAL_FEES = (0.5, 0.9, 0.97, 0.9, 0.97, 0.99, 0.97, 0.99, 0.997, 0.999)
-CONFINING_FEES = (0.5, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999)
-CONFINED = 0.25
-REFINEMENTS, AHEAD = 6, 4.0
 
 
 @compiled("float64(float64)")
@@ -203,6 +199,9 @@ def stable_joint(
             highest = min(highest, rows[WORTH, i] / kept / amplified)
         if leaves[i]:
             most_low = max(most_low, margin)
+    still = math.sqrt(most_low) * math.sqrt(least_high)
+    for i in range(count):
+        rows[SHADOW, i] = still * (amplified + bend / balance[i])
     if most_low <= least_high:
         return 0.0, 0.0, 0.0, 0.0
     low, high = 0.0, highest
@@ -235,6 +234,7 @@ def stable_joint(
         term = mean * math.exp(rows[Z, i])
         if i < count:
             shadow = multiplier * amplified + term / balance[i]
+            rows[SHADOW, i] = shadow
             distance = max(distance, math.log(shadow / (owned * (amplified + bend / balance[i]))))
             if clipped:
                 rows[PULL, i] = -shadow * balance[i] * math.expm1(-rows[Z, i])
@@ -257,132 +257,3 @@ def stable_joint(
         if rows[STIFF, i] == 0.0:
             rows[SECOND, i] = 0.0
     return bound, turnover, worth, distance
-
-
-@compiled("float64(float64[::1], int64, int64, float64, float64, float64)")
-def roam(balance: Floats, count: int, held: int, amplified: float, bend: float, sent: float) -> float:
-    """Bound how far in logarithms prices in units of the invariant move while this much of it is sent; or infinity.
-
-    `sent` counts at the prices where each leg ends. While prices stay within a factor `exp(far)` of the first ones, at
-    those `sent exp(far)` goes in and `sent exp(3 far)` comes out; what that moves must confirm it.
-    """
-    spent = amplified - 1.0 + (held + 1.0) * bend
-    far = 0.0
-    for _ in range(CONFIRMATIONS):
-        moved = sent * math.exp(3.0 * far)
-        change, share = 0.0, 0.0
-        for i in range(count):
-            owned = (amplified * balance[i] + bend) / spent
-            if moved >= 0.5 * owned:
-                return math.inf
-            change = max(change, -math.log1p(-moved / owned))
-            share = max(share, bend / (amplified * balance[i] + bend))
-        # The invariant itself grows by less than a fee of what is sent.
-        change += (held + 1.0) * moved
-        found = share * math.expm1(2.0 * change) + (held + 1.0) * bend / spent * math.expm1(change)
-        if found <= far:
-            return far
-        far = 1.5 * found
-        if far > 1.0:
-            break
-    return math.inf
-
-
-@compiled(
-    "float64(float64[:, ::1], float64[::1], int64, int64, float64, float64, float64, boolean[::1], boolean[::1], "
-    "float64, float64)"
-)
-def confined(
-    rows: Floats,
-    balance: Floats,
-    count: int,
-    held: int,
-    kept: float,
-    amplified: float,
-    bend: float,
-    enters: Flags,
-    leaves: Flags,
-    worth_at_most: float,
-    budget: float,
-) -> float:
-    """Bound how far in logarithms prices move under legs that never lose more than a budget; or infinity.
-
-    Nobody owes anything on the way: what a trade is worth and what other markets earn is all that legs here may lose at
-    any time. While prices have not moved by more than `far`, that limits what was sent, and if what was sent does not
-    move them so far, they never do.
-    """
-    least = math.inf
-    for part in CONFINING_FEES:
-        near = 1.0 / (1.0 + (1.0 / kept - 1.0) * part)
-        partly, _, worth, distance = stable_joint(rows, balance, count, held, near, amplified, bend, enters, leaves)
-        if partly <= 0.0:
-            # The pool's own prices are shadow prices then, and those differ from any others by two fees at most.
-            partly, worth, distance = 0.0, worth_at_most * kept * kept, 0.0
-        far = CONFINED * (1.0 - part)
-        rest = 1.0 - part / (kept + (1.0 - kept) * part) * math.exp(far + distance)
-        if rest <= 0.0 or worth <= 0.0:
-            continue
-        found = roam(balance, count, held, amplified, bend, (partly + budget) / worth / ((1.0 - kept) * rest))
-        if found <= far:
-            least = min(least, found)
-    return least
-
-
-@compiled(
-    "float64(float64[:, ::1], float64[::1], int64, int64, float64, float64, float64, boolean[::1], boolean[::1], "
-    "float64)"
-)
-def stable_in_legs(
-    rows: Floats,
-    balance: Floats,
-    count: int,
-    held: int,
-    kept: float,
-    amplified: float,
-    bend: float,
-    enters: Flags,
-    leaves: Flags,
-    budget: float,
-) -> float:
-    """Bound what any legs one after the other earn from a StableSwap pool, never losing more than a budget.
-
-    Fees stay in the pool, and with three assets or more may better the price of a later leg: legs can beat one trade.
-    For shadow prices `q >= p` they earn at most `q R - m D(R)` and, for whatever is sent, `q - p` less
-    `(1 - kept) m dD` where its leg ends: that is no gain if `q - p` is at most `1 - kept` of the least such `m dD`.
-    Legs that beat the bound on one trade waste at most what a pool with a part of the fee would earn beyond it. That
-    limits what they send, and so how far prices roam.
-    """
-    bound, _, _, _ = stable_joint(rows, balance, count, held, kept, amplified, bend, enters, leaves)
-    if kept >= 1.0:
-        return bound
-    free, _, worth, _ = stable_joint(rows, balance, count, held, 1.0, amplified, bend, enters, leaves)
-    if free <= 0.0:
-        return bound
-    far = roam(balance, count, held, amplified, bend, (free - bound) / worth / (1.0 - kept))
-    if budget < math.inf:
-        far = min(far, confined(rows, balance, count, held, kept, amplified, bend, enters, leaves, worth, budget))
-    distance = 0.0
-    for turn in range(len(PARTIAL_FEES) + REFINEMENTS):
-        part = PARTIAL_FEES[turn] if turn < len(PARTIAL_FEES) else 1.0 - AHEAD * (far + distance)
-        if not 0.0 < part < 1.0:
-            break
-        near = 1.0 / (1.0 + (1.0 / kept - 1.0) * part)
-        partly, _, worth, distance = stable_joint(rows, balance, count, held, near, amplified, bend, enters, leaves)
-        rest = 1.0 - part / (kept + (1.0 - kept) * part) * math.exp(far + distance)
-        if rest > 0.0:
-            if partly <= 0.0:
-                return 0.0
-            sent = (partly - bound) / worth / ((1.0 - kept) * rest)
-            far = min(far, roam(balance, count, held, amplified, bend, sent))
-    share = math.exp(-far) * kept / (1.0 - math.exp(-far) * (1.0 - kept))
-    for _ in range(CONFIRMATIONS):
-        if share <= 0.0:
-            break
-        near = 1.0 / (1.0 + (1.0 / kept - 1.0) * share)
-        least, _, _, distance = stable_joint(rows, balance, count, held, near, amplified, bend, enters, leaves)
-        left = math.exp(-far - distance)
-        allowed = left * kept / (1.0 - left * (1.0 - kept))
-        if share <= allowed:
-            return least
-        share = allowed - 0.1 * (1.0 - allowed)
-    return free

@@ -21,6 +21,7 @@ from app.domain.solver.kinds.base import (
     Direction,
     Floats,
 )
+from app.domain.solver.kinds.whole import WholeBook, can_be_whole
 from app.domain.solver.sides import LARGEST_EXPONENT, BookSide, Fill, Units
 from app.domain.values import DEFAULT_DECIMALS, Asset
 
@@ -135,6 +136,12 @@ class OrderBookExchange:
     def side(self, gives: Asset) -> BookSide:
         """Return the side that takes an asset, with its lots and minimums."""
         return self._asks if gives == self.market.quote else self._bids
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> WholeBook | None:
+        """Return the side reckoned in whole units where it has no lots and minimums."""
+        side = self.side(gives)
+        unit = units.taken if side.buys else units.given
+        return WholeBook(side, units) if can_be_whole(side) and side.step == unit else None
 
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return one segment for every level."""

@@ -5,8 +5,9 @@ from decimal import Decimal
 from typing import Self
 
 from app.domain.market import ReservePool
-from app.domain.solver.exact import BASIS_POINTS, ONE, down, fee_up, short_down, short_up, up
+from app.domain.solver.exact import BASIS_POINTS, ONE, down, fee_up, inverse_down, short_up, up
 from app.domain.solver.kinds.base import Direction
+from app.domain.solver.kinds.whole import Whole
 from app.domain.solver.sides import LARGEST_EXPONENT, NEGLIGIBLE, Fill, Units, usable
 from app.domain.values import Asset
 
@@ -18,7 +19,7 @@ def kept_of(fee_bps: Decimal) -> Decimal:
 
 def stated_limit(given_per_taken: Decimal, *, per_taken: bool) -> Decimal:
     """State the worst price touched per unit of the asset taken or of the asset given, never better than it was."""
-    return short_up(given_per_taken) if per_taken else short_down(ONE / given_per_taken)
+    return short_up(given_per_taken) if per_taken else inverse_down(given_per_taken)
 
 
 def payable(counted: Decimal, kept: Decimal, grid: Decimal) -> Decimal | None:
@@ -128,3 +129,7 @@ class PoolExchange:
     def fee_asset(self, gives: Asset, takes: Asset) -> Asset:
         """Return the asset given: pools take their fee on the amount in."""
         return gives
+
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> Whole | None:
+        """Return None: most curves are no matter of integers."""
+        return None

@@ -86,6 +86,10 @@ class RfqExchange:
         """Return the whole quote."""
         return RfqState(self.market.price, self._kept, self.market.max_size)
 
+    def whole(self, gives: Asset, takes: Asset, units: Units) -> None:
+        """Return None: fills are no matter of integers."""
+        return
+
     def edges(self, gives: Asset, takes: Asset) -> Floats:
         """Return the quote as one segment."""
         rate, size = float(self._kept / self.market.price), float(self.market.max_size)

@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from app.domain.errors import Infeasible
-from app.domain.market import Concentrated, Market, Stable, Tick, Weighted
+from app.domain.market import Concentrated, Market, OrderBook, Stable, Tick, Weighted
 from app.domain.solution import Solution
 from app.domain.trade import Constraints, Side, Trade
 from app.domain.values import Asset, Instrument, MarketId, Venue
@@ -166,3 +166,24 @@ def test_what_cycles_alone_could_pay_for_needs_nothing_sent() -> None:
 
 def test_without_cycles_there_is_no_arbitrage() -> None:
     assert route(order("sell", "10", "A"), CYCLE[:3]).certificate.arbitrage == 0
+
+
+def test_a_wide_level_used_in_part_is_priced_exactly() -> None:
+    asks = ((Decimal("0.8759454943"), Decimal("35.53195")), (Decimal("0.8765957769"), Decimal("24.0294")))
+    bids = ((Decimal("1.1423814055"), Decimal("366.961610026648")), (Decimal("1.1402157671"), Decimal("435.83")))
+    markets: list[Market] = [
+        cp("pool", "A", "9522778.32079791", "B", "22.6154306766842", fee_bps="5"),
+        OrderBook(
+            market_id=MarketId("asks"), venue=Venue("asks"), fee_bps=Decimal(5), base=Asset("B"), quote=Asset("C"),
+            asks=asks, bids=(),
+        ),
+        OrderBook(
+            market_id=MarketId("bids"), venue=Venue("bids"), fee_bps=Decimal(1), base=Asset("C"), quote=Asset("B"),
+            bids=bids, asks=(),
+        ),
+    ]  # fmt: skip
+    wanted = Trade(
+        Instrument(Asset("A"), Asset("C")), Side.BUY, Decimal("0.0046284378"), Asset("C"), constraints=FREELY
+    )
+    solution = route(wanted, markets, EIGHTEEN)
+    assert solution.certificate.gap_bps < 1e-4

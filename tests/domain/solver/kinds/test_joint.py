@@ -10,6 +10,7 @@ from app.domain.market import Stable, Weighted
 from app.domain.solver.exact import EXACT
 from app.domain.solver.kernels import Floats
 from app.domain.solver.kinds.base import BEND, DEPTH_IN, NEAR_IN
+from app.domain.solver.kinds.in_legs import stable_in_legs
 from app.domain.solver.kinds.joint import (
     FIRST,
     PULL,
@@ -18,7 +19,6 @@ from app.domain.solver.kinds.joint import (
     STIFF,
     WEIGHT,
     WORTH,
-    stable_in_legs,
     stable_joint,
     weighted_joint,
 )
