@@ -72,9 +72,9 @@ class Plugins:
         return tuple(Metric(plugin.name, "x", plugin.unit, plugin.description, plugin.least_bars) for plugin in self)
 
     def measure(self, name: str, window: Bars) -> float:
-        """Ask a plug-in about a window."""
-        plugin = self._plugins[name]
-        if len(window) < plugin.least_bars:
+        """Ask a plug-in about a window; one that is no longer at hand has no value."""
+        plugin = self._plugins.get(name)
+        if plugin is None or len(window) < plugin.least_bars:
             return math.nan
         value = float(plugin.compute(window))
         return value if math.isfinite(value) else math.nan
