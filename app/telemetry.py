@@ -196,6 +196,8 @@ _parts_away = _counter("part_away", "A part found away", "part")
 _baselines = _counter("baseline_served", "Forecasts that the baseline gave", "model", "reason")
 _closed_sockets = _counter("sockets_closed", "WebSockets closed by the server", "code")
 _published = _counter("published", "Messages handed to the bus", "topic")
+_plugins_refused = _counter("metric_plugins_refused", "Metrics of plug-ins that are not used")
+_plugin_failures = _counter("metric_plugin_failures", "Values that a plug-in failed to compute", "plugin")
 _dropped_logs = _counter("log_records_dropped", "Log records that found no room on their way to the lake")
 
 _request_series: dict[tuple[str, str, int], Histogram] = {}
@@ -333,6 +335,19 @@ def baseline_served(model: str, reason: str) -> None:
 def model_refused(model: str, reason: str) -> None:
     """A model's artefact is not what was registered."""
     say(Level.SYSTEM_ERROR, "model_refused", model=model, reason=reason)
+
+
+def metric_plugin_refused(plugin: str, reason: str) -> None:
+    """A metric that was installed beside this product can't be used."""
+    _plugins_refused.inc()
+    say(Level.WARNING, "metric_plugin_refused", plugin=plugin, reason=reason)
+
+
+def metric_plugin_failed(plugin: str, failures: int, error: BaseException) -> None:
+    """A plug-in raised instead of giving a value; of its many failures the first, second, fourth… are told."""
+    _plugin_failures.labels(plugin).inc()
+    if failures & (failures - 1) == 0:
+        say(Level.WARNING, "metric_plugin_failed", plugin=plugin, failures=failures, error=repr(error))
 
 
 def part_away(part: str, reason: str) -> None:

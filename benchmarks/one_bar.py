@@ -27,6 +27,7 @@ def _history(seed: int, length: int) -> Bars:
     open_ = np.concatenate((close[:1], close[:-1]))
     volume = random.exponential(3.0, length)
     start = BEGIN + np.arange(length, dtype=np.float64)
+    count = np.asarray(1 + random.integers(0, 9, length), dtype=np.float64)
     return Bars(
         instrument=f"I{seed}-USD",
         interval_s=1,
@@ -37,7 +38,8 @@ def _history(seed: int, length: int) -> Bars:
         close=close,
         volume=volume,
         notional=volume * close,
-        count=np.asarray(1 + random.integers(0, 9, length), dtype=np.float64),
+        count=count,
+        price_sum=count * close,
         last_at=start + 0.9,
         is_gap_fill=np.zeros(length, dtype=np.bool_),
     )

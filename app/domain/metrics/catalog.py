@@ -52,7 +52,7 @@ SECOND_METRICS: tuple[Metric, ...] = (
     _seconds("ema_lower", "quote", 2, "ema − 2 sd"),
     _seconds("value_in_bounds", "0 or 1", 2, "1 if the newest close lies in [sma_lower, sma_upper]"),
     _seconds(
-        "blended_index", "index", 2, "mean of rsi and of where the close lies in both bands (0 lower, 100 upper edge)"
+        "blended_index", "index", 2, "mean of rsi and of where the close lies in both bands: 0 lower, 100 upper edge"
     ),
     _seconds("count", "ticks", 1, "number of ticks"),
     _seconds("gap", "0 or 1", 1, "1 if the newest second had no tick and repeats the close before"),

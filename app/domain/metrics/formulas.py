@@ -10,6 +10,7 @@ import numpy as np
 
 from app.domain.bars import FloatArray
 from app.domain.compiled import compiled
+from app.domain.metrics.seconds import ROUNDING
 
 (
     SMA,
@@ -127,7 +128,7 @@ def channels(high: FloatArray, low: FloatArray, close: FloatArray, out: FloatArr
     out[DONCH_MIDDLE] = 0.5 * (top + bottom)
     out[DONCH_LOWER] = bottom
     # Rounding alone would give equal prices a deviation from their mean, and an index of ±67.
-    if highest_typical > lowest_typical:
+    if highest_typical - lowest_typical > ROUNDING * highest_typical:
         distance = 0.0
         for i in range(first, n):
             distance += abs((high[i] + low[i] + close[i]) / 3.0 - middle)
@@ -256,9 +257,10 @@ def flows(high: FloatArray, low: FloatArray, close: FloatArray, volume: FloatArr
         before = (high[n - 15] + low[n - 15] + close[n - 15]) / 3.0
         for i in range(n - 14, n):
             typical = (high[i] + low[i] + close[i]) / 3.0
-            if typical > before:
+            # Bars of other prices may share a typical price, but for its last digit.
+            if typical - before > ROUNDING * typical:
                 inflow += typical * volume[i]
-            elif typical < before:
+            elif before - typical > ROUNDING * typical:
                 outflow += typical * volume[i]
             before = typical
             step = 0.5 * ((high[i] + low[i]) - (high[i - 1] + low[i - 1]))
@@ -278,19 +280,20 @@ def flows(high: FloatArray, low: FloatArray, close: FloatArray, volume: FloatArr
 def apply_formulas(high: FloatArray, low: FloatArray, close: FloatArray, volume: FloatArray, out: FloatArray) -> None:
     """Compute everything of this module for one window; NaN where there is no value."""
     out[:] = math.nan
-    closes_differ = prices_differ = has_volume = 0.0
+    if len(close) == 0:
+        return
+    top, bottom, highest, lowest, traded = high[0], low[0], close[0], close[0], 0.0
     for i in range(len(close)):
-        if close[i] != close[0]:
-            closes_differ = 1.0
-        if high[i] != low[0] or low[i] != low[0]:
-            prices_differ = 1.0
-        if volume[i] > 0.0:
-            has_volume = 1.0
-    out[CLOSES_DIFFER], out[PRICES_DIFFER], out[HAS_VOLUME] = closes_differ, prices_differ, has_volume
+        top, bottom = max(top, high[i]), min(bottom, low[i])
+        highest, lowest = max(highest, close[i]), min(lowest, close[i])
+        traded += volume[i]
+    out[CLOSES_DIFFER] = 1.0 if highest - lowest > ROUNDING * highest else 0.0
+    out[PRICES_DIFFER] = 1.0 if top - bottom > ROUNDING * top else 0.0
+    out[HAS_VOLUME] = 1.0 if traded > 0.0 else 0.0
     channels(high, low, close, out)
     returns(close, out)
     pivots(high, low, close, out)
     stochastics(high, low, close, out)
     ranges_and_changes(high, low, close, out)
-    if has_volume > 0.0:
+    if traded > 0.0:
         flows(high, low, close, volume, out)

@@ -8,7 +8,7 @@ import numpy as np
 from app.domain.bars import Bars, FloatArray
 from app.domain.metrics.catalog import METRIC_BY_NAME, SECOND_NAMES
 from app.domain.metrics.indicators import INDICATOR_INDEX, Indicators
-from app.domain.metrics.plugins import NO_PLUGINS, Plugins
+from app.domain.metrics.plugins import NO_PLUGINS, PLUGIN_NAME, Plugins
 from app.domain.metrics.seconds import RESULTS, measure_seconds
 from app.domain.metrics.windows import Windows
 
@@ -24,6 +24,9 @@ class _Plan:
         self.indicators_from = [INDICATOR_INDEX[name] for name in names if name in INDICATOR_INDEX]
         self.indicators = Indicators(names)
         self.added = [(place, name) for place, name in places if name not in METRIC_BY_NAME]
+        wrong = [name for _, name in self.added if not PLUGIN_NAME.fullmatch(name)]
+        if wrong:
+            raise ValueError(f"there is no metric {', '.join(wrong)}")
 
 
 _plan = lru_cache(maxsize=256)(_Plan)
@@ -32,14 +35,15 @@ _plan = lru_cache(maxsize=256)(_Plan)
 def compute(window: Bars, names: Sequence[str], plugins: Plugins = NO_PLUGINS) -> FloatArray:
     """Measure one window, as `Bars.window` cuts it; NaN where a metric has no value there.
 
-    The `ts.*` metrics mean windows of one-second bars. Every name must be in the catalog or among the plug-ins.
+    The `ts.*` metrics mean windows of one-second bars. Raises ValueError for a name of no metric;
+    a plug-in that is not at hand has no value.
     """
-    return _measure(Windows.of(window), names, plugins).reshape(-1)
+    return measure(Windows.of(window), names, plugins).reshape(-1)
 
 
 def history(bars: Bars, as_ofs: FloatArray, names: Sequence[str], plugins: Plugins = NO_PLUGINS) -> FloatArray:
     """Measure the window of each moment (seconds since 1970): a row per moment, a column per name."""
-    return _measure(Windows.cut(bars, as_ofs), names, plugins)
+    return measure(Windows.cut(bars, as_ofs), names, plugins)
 
 
 def unknown(names: Sequence[str], plugins: Plugins = NO_PLUGINS) -> list[str]:
@@ -47,7 +51,8 @@ def unknown(names: Sequence[str], plugins: Plugins = NO_PLUGINS) -> list[str]:
     return [name for name in names if name not in METRIC_BY_NAME and name not in plugins]
 
 
-def _measure(windows: Windows, names: Sequence[str], plugins: Plugins) -> FloatArray:
+def measure(windows: Windows, names: Sequence[str], plugins: Plugins = NO_PLUGINS) -> FloatArray:
+    """Measure windows: a row each, a column per name."""
     plan = _plan(tuple(names))
     values = np.full((len(windows), len(names)), np.nan)
     if plan.seconds_to:

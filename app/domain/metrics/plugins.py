@@ -15,7 +15,8 @@ PLUGIN_NAME = re.compile(r"x\.[a-z][a-z0-9_]{0,62}")
 class MetricPlugin(Protocol):
     """One metric of a window that someone else wrote; `name` reads `x.something`.
 
-    `compute` is a pure function: what it says of a window decides, at any later time, what it says of the same one.
+    `compute` is a pure function: of the same window it always says the same. Whoever changes what it says gives it a
+    whole number `definition` that rises; without one it is 1.
     """
 
     @property
@@ -63,21 +64,32 @@ class Plugins:
             return f"the name {plugin.name!r} must be x. and then small letters, digits and underscores"
         if plugin.name in self._plugins:
             return f"the name {plugin.name} is taken by another plug-in; choose another"
+        if type(definition_of(plugin)) is not int:
+            return f"definition of {plugin.name} must be a whole number"
         if plugin.least_bars not in range(1, WINDOW + 1):
             return f"least_bars of {plugin.name} must be a whole number from 1 to {WINDOW}"
         return None
 
     def metrics(self) -> tuple[Metric, ...]:
         """Describe the plug-ins as the catalog does."""
-        return tuple(Metric(plugin.name, "x", plugin.unit, plugin.description, plugin.least_bars) for plugin in self)
+        return tuple(
+            Metric(each.name, "x", str(each.unit), str(each.description), each.least_bars, definition_of(each))
+            for each in self
+        )
 
     def measure(self, name: str, window: Bars) -> float:
-        """Ask a plug-in about a window."""
-        plugin = self._plugins[name]
-        if len(window) < plugin.least_bars:
+        """Ask a plug-in about a window; one that is no longer at hand has no value."""
+        plugin = self._plugins.get(name)
+        if plugin is None or len(window) < plugin.least_bars:
             return math.nan
         value = float(plugin.compute(window))
         return value if math.isfinite(value) else math.nan
+
+
+def definition_of(plugin: MetricPlugin) -> int:
+    """Return which definition of its name a plug-in gives."""
+    definition: int = getattr(plugin, "definition", 1)
+    return definition
 
 
 NO_PLUGINS = Plugins()

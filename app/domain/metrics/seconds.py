@@ -12,7 +12,8 @@ IntArray = npt.NDArray[np.int64]
 
 EMA_WEIGHT = 0.5
 BAND_DEVIATIONS = 2.0
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""The share of a price below which a difference is none; no market moves in steps so small, but arithmetic does."""
 
 (
     SMA,
@@ -90,18 +91,18 @@ def measure_seconds(
 
         mean = closes / n
         squares = rises = falls = 0.0
-        is_flat = True
+        lowest = highest = close[begin]
         for i in range(begin, end):
             squares += (close[i] - mean) ** 2
+            lowest, highest = min(lowest, close[i]), max(highest, close[i])
             if i > begin:
                 step = close[i] - close[i - 1]
                 if step > 0.0:
                     rises += step
-                    is_flat = False
-                elif step < 0.0:
+                else:
                     falls -= step
-                    is_flat = False
-        deviation = 0.0 if is_flat else math.sqrt(squares / n)
+        # Equal closes may differ from their own mean in the last digit.
+        deviation = math.sqrt(squares / n) if highest > lowest else 0.0
         reach = BAND_DEVIATIONS * deviation
         row[SD] = deviation
         row[LOG_RETURN] = math.log(newest / close[last - 1])
@@ -113,16 +114,15 @@ def measure_seconds(
         row[AVERAGE_LOSS] = falls / (n - 1)
         if falls > 0.0:
             row[RELATIVE_STRENGTH] = rises / falls
-        rsi = 50.0 if is_flat else 100.0 * (rises / (rises + falls))
+        rsi = 100.0 * (rises / (rises + falls)) if highest > lowest else 50.0
         row[RSI] = rsi
         row[SMA_UPPER] = sma + reach
         row[SMA_LOWER] = sma - reach
         row[EMA_UPPER] = ema + reach
         row[EMA_LOWER] = ema - reach
         if ticks > 0.0:
-            # A mean of equal prices may differ from them in its last digit.
-            row[VALUE_IN_BOUNDS] = 1.0 if abs(newest - sma) <= reach + _ROUNDING * newest else 0.0
-        if deviation > 0.0:
+            row[VALUE_IN_BOUNDS] = 1.0 if abs(newest - sma) <= reach + ROUNDING * newest else 0.0
+        if highest - lowest > ROUNDING * highest:
             in_sma_band = 50.0 + 50.0 * (newest - sma) / reach
             in_ema_band = 50.0 + 50.0 * (newest - ema) / reach
             row[BLENDED_INDEX] = (rsi + in_sma_band + in_ema_band) / 3.0

@@ -53,6 +53,13 @@ class Windows:
         bars = self.bars
         return Prices(bars.high[window], bars.low[window], bars.close[window], bars.volume[window])
 
+    def newest(self, column: str) -> FloatArray:
+        """Return one column of each window's newest bar; NaN where there is none."""
+        values = np.full(len(self), np.nan)
+        has_bars = self.stop > self.first
+        values[has_bars] = getattr(self.bars, column)[self.stop[has_bars] - 1]
+        return values
+
     def whole(self, index: int) -> Bars:
         """Return one window whose arrays can't be written to."""
         window = slice(self.first[index], self.stop[index])

@@ -1,6 +1,7 @@
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import numpy as np
 
@@ -68,3 +69,17 @@ def after(bars: Bars, count: int) -> datetime:
 def whole(bars: Bars) -> Bars:
     """The window at the end of the bars."""
     return bars.window(datetime.fromtimestamp(float(bars.start[-1]) + bars.interval_s, UTC))
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A metric someone else wrote."""
+
+    name: str
+    value: Callable[[Bars], object] = len
+    unit: str = "bars"
+    description: str = "how many bars there are"
+    least_bars: int = 1
+
+    def compute(self, window: Bars) -> float:
+        return cast(float, self.value(window))

@@ -157,6 +157,16 @@ def test_prices_without_sizes_have_no_indicator_of_volume() -> None:
     assert np.isfinite(compute(bars, ["ta.rsi_14", "ta.adx_14", "ta.macd_line"])).all()
 
 
+def test_prices_in_whole_points_agree_with_the_library_where_typical_prices_coincide() -> None:
+    bars = walk(300, seed=8, level=1.57, step=5e-6)
+    bars = replace(bars, **{name: np.round(getattr(bars, name), 5) for name in ("open", "high", "low", "close")})
+    typical = (bars.high + bars.low + bars.close) / 3
+    coincide = np.isclose(np.diff(typical), 0.0, atol=1e-12) & (np.diff(typical) != 0.0)
+    assert coincide.any()
+    mine = np.array([compute(keep(bars, range(n)), ["ta.mfi_14"])[0] for n in range(1, 301)])
+    np.testing.assert_allclose(mine, by_library(bars)["ta.mfi_14"], rtol=1e-9)
+
+
 def test_stochastics_begin_anew_after_bars_in_which_nothing_moved() -> None:
     bars = walk(300, seed=4)
     still = np.where((np.arange(300) >= 200) & (np.arange(300) < 220), 1.0, 0.0) == 1.0
@@ -170,6 +180,13 @@ def test_stochastics_begin_anew_after_bars_in_which_nothing_moved() -> None:
     begun = compute(keep(bars, range(223)), names)
     assert np.isfinite(begun).all()
     assert begun[1] == pytest.approx(begun[2])
+
+
+def test_a_difference_of_rounding_is_no_movement() -> None:
+    close = np.where(np.arange(300) % 3 == 0, 1.3916400000000002, 1.39164)
+    bars = replace(walk(300), open=close, high=close, low=close, close=close)
+    assert compute(bars, ["ta.rsi_14"])[0] == 50.0
+    assert np.isnan(compute(bars, ["ta.adx_14", "ta.cci_20"])).all()
 
 
 def test_bands_hold_where_the_library_loses_digits() -> None:
