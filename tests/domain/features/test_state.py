@@ -105,6 +105,7 @@ def _columns(bars: Bars) -> tuple[FloatArray, ...]:
         bars.volume,
         bars.notional,
         bars.count,
+        bars.price_sum,
         bars.last_at,
     )
 
