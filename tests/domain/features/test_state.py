@@ -249,10 +249,10 @@ def test_what_does_not_fit_is_refused() -> None:
     state = VectorState()
     state.load(NAME, bars_at(np.arange(3), walk(3)))
     one = slot(state)
-    with pytest.raises(ValueError, match="1 bars of 9 numbers"):
-        state.append(one, np.zeros((2, 9)))
+    with pytest.raises(ValueError, match="1 bars of 10 numbers"):
+        state.append(one, np.zeros((2, 10)))
     with pytest.raises(ValueError, match="slots must lie below 1"):
-        state.append(one + 1, np.zeros((1, 9)))
+        state.append(one + 1, np.zeros((1, 10)))
     with pytest.raises(ValueError, match="do not go with 0 bounds"):
         state.set_levels(one, np.zeros((2, 2)), np.zeros((0, 3), dtype=np.int64), np.array([1]))
     with pytest.raises(ValueError, match="a bid and an ask among the levels"):
