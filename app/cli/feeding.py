@@ -22,6 +22,7 @@ COLUMNS = ("instrument", "price", "size", "at", "source")
 SUFFIXES = (".csv", ".ndjson", ".jsonl")
 MAX_SPEED = 1e12
 _BACKOFF_MAX_S = 5.0
+_NAMED = 4
 # What went by in a longer outage is not made up afterwards, but for a new history.
 _CAUGHT_UP_S = 600.0
 
@@ -183,7 +184,8 @@ class Feed:
             self._newest = {name: at for name, at in pairs if at is not None}
         known = [name for name, at in self._newest.items() if at > first]
         if known and not self._plan.is_live:
-            typer.echo(f"there are prices of {', '.join(known)} already: only newer ones are written", err=True)
+            which = ", ".join(known) if len(known) <= _NAMED else f"{len(known)} instruments"
+            typer.echo(f"there are prices of {which} already: only newer ones are written", err=True)
         self._market = self._plan.market(first)
         return self._market
 

@@ -48,7 +48,8 @@ def generate(
         str | None, typer.Option(help="Market seconds per second, such as 60, or max, until the present is reached.")
     ] = None,
     start: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"], help="When the market begins (UTC).")
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%d"], metavar="TIME", help="When the market begins (UTC)."),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Write the ticks to a .csv or .ndjson file instead.")] = None,
     as_json: Json = False,
