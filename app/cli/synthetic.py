@@ -2,7 +2,7 @@
 
 import asyncio
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
@@ -10,6 +10,9 @@ import typer
 from app.cli.connecting import open_client, open_tool
 from app.cli.data import print_written
 from app.cli.printing import Json, print_json
+
+if TYPE_CHECKING:
+    from app.domain.bars import Tick
 
 
 class Kind(StrEnum):
@@ -65,13 +68,13 @@ async def _send_prices(
 ) -> None:
     from datetime import UTC, datetime, timedelta
 
-    from app.cli.market import refuse_unknown, tick_document
+    from app.cli.feeding import refuse_unknown, tick_documents
     from app.domain.synthetic import SyntheticMarket
 
     refuse_unknown([instrument])
     start = datetime.now(UTC) - timedelta(seconds=seconds)
-    ticks = SyntheticMarket(seed, start=start, instruments=[instrument]).history(seconds)
-    documents = [tick_document(tick) for tick in ticks[-count if count else 0 :]]
+    ticks = SyntheticMarket(seed, start=start, instruments=[instrument]).ticks(seconds)
+    documents = tick_documents(ticks[-count if count else 0 :])
     if dry_run:
         print_json(documents)
         return
@@ -86,7 +89,7 @@ async def _send_prices(
 async def _write_market(instrument: str, seed: int, *, dry_run: bool, as_json: bool) -> None:
     import time
 
-    from app.cli.market import market_document, refuse_unknown
+    from app.cli.feeding import market_document, refuse_unknown
     from app.domain.synthetic import SyntheticMarket
 
     refuse_unknown([instrument])
@@ -116,8 +119,6 @@ async def _write_rows(
     replace: bool,
     as_json: bool,
 ) -> None:
-    from app.cli.market import tick_document
-
     async with open_tool() as services:
         from app.services.manual import Invention, ManualData
 
@@ -125,7 +126,7 @@ async def _write_rows(
         invention = Invention(data, services.prices, services.forecaster, services.clock)
         rows: list[dict[str, Any]]
         if table == "price":
-            rows = [tick_document(t) for t in invention.ticks(str(instrument), seconds=seconds, seed=seed)]
+            rows = [_price_row(tick) for tick in invention.ticks(str(instrument), seconds=seconds, seed=seed)]
         elif table == "bar":
             rows = invention.bars(str(instrument), seconds=seconds, seed=seed)
         elif route is not None:
@@ -137,3 +138,13 @@ async def _write_rows(
             return
         written = await data.write(table, rows, replace=replace)
     print_written(written, as_json=as_json)
+
+
+def _price_row(tick: "Tick") -> dict[str, Any]:
+    return {
+        "instrument": tick.instrument,
+        "price": repr(tick.price),
+        "size": repr(tick.size),
+        "at": tick.at.isoformat(),
+        "source": tick.source,
+    }

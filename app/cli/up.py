@@ -26,6 +26,10 @@ _SCOPES = ("trade", "market", "train", "admin")
 
 def up(
     market: Annotated[bool, typer.Option("--market/--no-market", help="feed a live synthetic market")] = True,
+    instruments: Annotated[
+        str | None,
+        typer.Option(help="What that market trades: instruments, or fx, crypto, all; a few of both if unset."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one line of JSON when ready, nothing else")] = False,
 ) -> None:
     """Start everything on this machine: Postgres, Redis, API, worker and a synthetic market.
@@ -36,8 +40,13 @@ def up(
     from app.infra.embedded.errors import EmbeddedError
 
     settings = read_settings()
+    if instruments is not None:
+        from app.cli.feeding import chosen_instruments
+
+        chosen_instruments(instruments)
+    generate = ["market", "generate", *(["--instruments", instruments] if instruments else [])]
     try:
-        asyncio.run(_run(settings, market=market, as_json=as_json))
+        asyncio.run(_run(settings, generate if market else None, as_json=as_json))
     except EmbeddedError as error:
         typer.echo(f"solver up: {error}", err=True)
         typer.echo("`solver doctor` looks for what is wrong.", err=True)
@@ -128,7 +137,7 @@ def prepare(url: Annotated[str, typer.Argument(help="where the API will listen")
     asyncio.run(work())
 
 
-async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
+async def _run(settings: "Settings", market: list[str] | None, *, as_json: bool) -> None:
     from app.infra.embedded.command import ChildSpec, http_ready
     from app.infra.embedded.layout import DataDirectory
     from app.infra.embedded.supervisor import Supervisor
@@ -159,9 +168,8 @@ async def _run(settings: "Settings", *, market: bool, as_json: bool) -> None:
         await supervisor.start(
             ChildSpec("worker", [*solver, "worker", "--ready-file", begun], environment, ready=_exists(begun))
         )
-        if market:
-            generate = [*solver, "market", "generate"]
-            await supervisor.start(ChildSpec("market", generate, environment, critical=False))
+        if market is not None:
+            await supervisor.start(ChildSpec("market", [*solver, *market], environment, critical=False))
         credentials = directory.read_credentials() or {}
         _announce(url, str(credentials.get("key", "")), directory, time.monotonic() - began, as_json=as_json)
         await supervisor.run()
