@@ -104,7 +104,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         state = MarketState(database, clock)
         market_data = MarketData(database, state)
         stack.push_async_callback(market_data.close)
-        prices = PriceHistory(database, market_data.listing, clock)
+        prices = PriceHistory(database, market_data.listing, clock, seconds_kept_h=settings.retention.second_bars_h)
         forecaster = Forecaster(predictor, cache)
         outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
