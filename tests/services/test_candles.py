@@ -127,7 +127,12 @@ async def test_candles_of_a_second_are_taken_over_by_ticks(prices: PriceHistory)
     ],
 )
 async def test_what_is_no_candle_is_refused(prices: PriceHistory, change: dict[str, Any], pointer: str) -> None:
-    given = {"instrument": "BTC-USD", "interval_s": 60, "source": "kraken", "rows": [candle(0)]} | change
+    given: dict[str, Any] = {
+        "instrument": "BTC-USD",
+        "interval_s": 60,
+        "source": "kraken",
+        "rows": [candle(0)],
+    } | change
     with pytest.raises(Invalid) as refusal:
         await prices.write_candles(**given)
     assert [error.pointer for error in refusal.value.errors] == [pointer]
