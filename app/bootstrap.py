@@ -41,6 +41,7 @@ from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
 from app.services.quoting import Quoting
+from app.services.retention import Retention
 from app.services.revising import Reviser
 from app.services.routing import Acceptor, Canceller, Explainer, RouteReader
 from app.services.solving import SolveWork
@@ -283,6 +284,7 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
             database,
             pipeline=settings.pipeline,
             retention=settings.retention,
+            history=Retention(database, services.clock, settings.retention),
             consumers=consumers,
             relay=is_relayed,
         ),

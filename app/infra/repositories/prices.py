@@ -67,6 +67,7 @@ ON CONFLICT (instrument, start, span_s) DO UPDATE SET
   first_at = CASE WHEN b.count = 0 THEN excluded.first_at ELSE least(b.first_at, excluded.first_at) END,
   last_at = CASE WHEN b.count = 0 THEN excluded.last_at ELSE greatest(b.last_at, excluded.last_at) END,
   known_at = now()
+WHERE excluded.count > 0 OR b.count = 0
 """
 DUE = """
 INSERT INTO lake.bar_due AS d (instrument, from_start, to_start)
