@@ -41,6 +41,7 @@ from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
 from app.services.quoting import Quoting
+from app.services.retention import Retention
 from app.services.revising import Reviser
 from app.services.routing import Acceptor, Canceller, Explainer, RouteReader
 from app.services.solving import SolveWork
@@ -104,7 +105,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         state = MarketState(database, clock)
         market_data = MarketData(database, state)
         stack.push_async_callback(market_data.close)
-        prices = PriceHistory(database, market_data.listing, clock)
+        prices = PriceHistory(database, market_data.listing, clock, seconds_kept_h=settings.retention.second_bars_h)
         forecaster = Forecaster(predictor, cache)
         outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
@@ -283,6 +284,7 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
             database,
             pipeline=settings.pipeline,
             retention=settings.retention,
+            history=Retention(database, services.clock, settings.retention),
             consumers=consumers,
             relay=is_relayed,
         ),

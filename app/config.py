@@ -102,6 +102,13 @@ class RetentionSettings(Section):
     idempotency_h: float = Field(24.0, gt=0)
     deliveries_h: float = Field(24.0, gt=0)
     logs_h: float = Field(24.0 * 30, gt=0)
+    prices_h: float | None = Field(None, gt=0, description="ticks; for good if unset")
+    second_bars_h: float | None = Field(
+        None, gt=0, description="one-second bars, which then add up to minutes; for good if unset"
+    )
+    metrics_h: float | None = Field(24.0 * 30, gt=0, description="metrics")
+    features_h: float | None = Field(None, gt=0, description="feature vectors over time, and outcomes")
+    book_samples_h: float | None = Field(24.0 * 30, gt=0, description="what order books held, second by second")
 
 
 class EmbeddedSettings(Section):

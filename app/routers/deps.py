@@ -18,6 +18,7 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 ParsedT = TypeVar("ParsedT")
 # What `curl -d` says unless told otherwise counts as JSON; the parser has the last word.
 _CONTENT_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded"})
+_LINE_TYPES = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 
 
 def services(request: Request) -> Services:
@@ -89,11 +90,23 @@ async def adapted(request: Request, adapter: TypeAdapter[ParsedT], *, is_batch: 
     return _validated(raw, adapter.validate_json)
 
 
-async def read(request: Request, limit: int) -> bytes:
+def sends_lines(request: Request) -> bool:
+    """Say whether a body has one JSON document a line."""
+    return any(
+        name == b"content-type" and _media_type(value) in _LINE_TYPES for name, value in request.scope["headers"]
+    )
+
+
+def _media_type(header: bytes) -> bytes:
+    return header.partition(b";")[0].strip().lower()
+
+
+async def read(request: Request, limit: int, *, takes_lines: bool = False) -> bytes:
     """Read a body of JSON up to a limit of bytes, however it is sent. Raises TooLarge."""
     for name, value in request.scope["headers"]:
         if name == b"content-type":
-            if value.partition(b";")[0].strip().lower() not in _CONTENT_TYPES:
+            media_type = _media_type(value)
+            if media_type not in _CONTENT_TYPES and not (takes_lines and media_type in _LINE_TYPES):
                 raise HTTPException(415, "send JSON with `Content-Type: application/json`")
         elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
             raise _too_large(limit)

@@ -90,10 +90,19 @@ _RATE_LIMIT = {
 _TRACE = {"X-Trace-Id": {"description": "finds the request in the log", "schema": {"type": "string"}}}
 
 
-def documented_body(message: type[BaseModel] | TypeAdapter[Any], description: str | None = None) -> dict[str, Any]:
-    """Describe a body that an operation reads itself: pass it as `openapi_extra`."""
+def documented_body(
+    message: type[BaseModel] | TypeAdapter[Any],
+    description: str | None = None,
+    *,
+    lines: type[BaseModel] | None = None,
+) -> dict[str, Any]:
+    """Describe a body that an operation reads itself: pass it as `openapi_extra`. `lines` may also come one a line."""
     schema, hoisted = _schema_of(message)
-    content = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    content: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    if lines is not None:
+        line, more = _schema_of(lines)
+        hoisted |= more
+        content["requestBody"]["content"]["application/x-ndjson"] = {"schema": line}
     if description:
         content["requestBody"]["description"] = description
     return {**content, _HOISTED: hoisted}

@@ -1,20 +1,20 @@
 """Prices: ticks in, history out."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
 from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.answers import Json
-from app.routers.deps import AnyProgram, MarketWriter, batch, services
+from app.routers.deps import AnyProgram, MarketWriter, read, sends_lines, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
 from app.services.documents import timestamp
 from app.services.price_history import MAX_INTERVAL_S, Span
 from app.services.schemas.base import NAME_PATTERN
-from app.services.schemas.prices import PricesIn
+from app.services.schemas.prices import PriceIn, PricesIn
 
 router = APIRouter(tags=["prices"])
 
@@ -27,19 +27,39 @@ Order = Annotated[Literal["desc", "asc"], Query(description="newest or oldest fi
 @router.post(
     "/prices",
     summary="Write ticks",
-    openapi_extra=documented_body(PricesIn),
+    openapi_extra=documented_body(PricesIn, lines=PriceIn),
     responses={
         200: documented_answer("how many were new", {"received": 2, "inserted": 2, "duplicates": 0}),
     },
 )
-async def write_prices(request: Request, writer: MarketWriter) -> Response:
-    """Store all of them, or none when one is not valid. What was stored before is counted, and changes nothing.
+async def write_prices(
+    request: Request,
+    writer: MarketWriter,
+    on_error: Annotated[
+        Literal["reject", "skip"],
+        Query(description="what a tick that is not valid does: refuses all of them, or is left out and named"),
+    ] = "reject",
+) -> Response:
+    """Store ticks, as one JSON document or as NDJSON: one tick a line. All of them, or none when one is not valid.
 
-    A tick is known by its instrument, source, time and id; without an id, by its price and size.
+    With `on_error=skip` the valid ones are stored; the answer counts the others as `rejected` and names the first 100
+    in `errors`. What was stored before is counted, and changes nothing. A tick is known by its instrument, source, time
+    and id; without an id, by its price and size.
     """
-    prices = (await batch(request, PricesIn)).prices
-    inserted = await services(request).prices.write(prices, default_source=writer.program)
-    return Json({"received": len(prices), "inserted": inserted, "duplicates": len(prices) - inserted})
+    skip = on_error == "skip"
+    raw = await read(request, services(request).settings.limits.batch_body_bytes, takes_lines=True)
+    receipt = await services(request).prices.write_body(
+        raw, is_lines=sends_lines(request), skip=skip, default_source=writer.program
+    )
+    answer: dict[str, Any] = {
+        "received": receipt.received,
+        "inserted": receipt.inserted,
+        "duplicates": receipt.received - receipt.rejected - receipt.inserted,
+    }
+    if skip:
+        answer["rejected"] = receipt.rejected
+        answer["errors"] = [{"pointer": error.pointer, "message": error.message} for error in receipt.errors]
+    return Json(answer)
 
 
 @router.get("/prices/{instrument}", summary="List ticks")

@@ -112,11 +112,19 @@ class ManualData:
         for begin in range(0, len(documents), _CHUNK):
             for columns, group in groupby(documents[begin : begin + _CHUNK], key=lambda row: tuple(sorted(row))):
                 content = json.dumps(list(group))
+                await self._ensure_partitions(table, documents[begin : begin + _CHUNK])
                 async with self._database.transaction() as connection:
                     counts = await repository.write(connection, table, columns, content, replace=replace)
                 inserted, replaced = inserted + counts[0], replaced + counts[1]
         present = len(documents) - inserted - replaced
         return Written(table.name, len(documents), inserted, replaced, present)
+
+    async def _ensure_partitions(self, table: Table, rows: Sequence[Row]) -> None:
+        column = repository.partitioned_by(table)
+        moments = {str(row[column]) for row in rows if column is not None and row.get(column) is not None}
+        if moments:
+            async with self._database.connection() as connection:
+                await repository.ensure_partitions(connection, table, sorted(moments))
 
     async def _write_prices(self, rows: Sequence[Row]) -> Written:
         # Bars follow from ticks, so ticks take the way that keeps them in step.
@@ -145,9 +153,9 @@ def tables() -> list[TableInfo]:
 
 
 def table_of(name: str) -> Table:
-    """Find a table by its name, with or without its schema. Raises NotFound, Invalid."""
+    """Find a table by its name, with or without its schema, in the singular or the plural. Raises NotFound, Invalid."""
     for table in metadata.tables.values():
-        if name in (table.name, table.fullname):
+        if name in (table.name, table.fullname, f"{table.name}s", f"{table.fullname}s"):
             if table.name in _HIDDEN:
                 raise Invalid(f"{table.name} is not shown: {_HIDDEN[table.name]}")
             return table

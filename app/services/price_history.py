@@ -1,12 +1,12 @@
 """Prices in, history out, and the latest bars of an instrument from memory."""
 
 import asyncio
-import hashlib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import asyncpg
@@ -14,27 +14,41 @@ import numpy as np
 
 from app import telemetry
 from app.domain.bars import Bars
-from app.domain.errors import FieldError, Invalid, NotFound
+from app.domain.errors import FieldError, NotFound
 from app.infra.db import Database
+from app.infra.repositories import candles
 from app.infra.repositories import prices as repository
+from app.infra.repositories.candles import Candle
 from app.infra.repositories.partitions import Partitions
 from app.infra.repositories.prices import NewTick, StoredBar, StoredTick
+from app.services.candle_check import check_candles
 from app.services.documents import timestamp
 from app.services.market_listing import Listing
 from app.services.ports import Clock
 from app.services.schemas.prices import PriceIn
+from app.services.tick_reading import read_tick_document, read_tick_lines, read_tick_messages
+from app.services.turns import off_the_loop
 
 BARS_KEPT = 600
 MAX_INTERVAL_S = 86_400
 _FRESH_S = 1.0
 _INSTRUMENTS_KEPT = 1_000
 _MOST_SECONDS_ADDED_UP = 400_000
-_SMALLEST, _LARGEST = 1e-30, 1e30
-_MAX_ERRORS = 100
-_SLICE = 1_000
+_FEW = 200
+_FEW_BYTES = 32_768
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 _LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a batch of ticks."""
+
+    received: int
+    inserted: int
+    rejected: int
+    errors: tuple[FieldError, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,36 +74,72 @@ class _Entry:
 class PriceHistory:
     """Stores ticks once however often they come, and serves what they add up to."""
 
-    def __init__(self, database: Database, listing: Listing, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, listing: Listing, clock: Clock, *, seconds_kept_h: float | None = None
+    ) -> None:
         self._database = database
         self._listing = listing
         self._clock = clock
+        self._seconds_kept_h = seconds_kept_h
         self._partitions = Partitions(database)
         self._latest: OrderedDict[str, _Entry] = OrderedDict()
 
     async def write(self, prices: Sequence[PriceIn], *, default_source: str) -> int:
         """Store ticks, all or none; answers how many were new. Raises Invalid, Unavailable."""
-        ticks: list[NewTick] = []
-        errors: list[FieldError] = []
-        for begin in range(0, len(prices), _SLICE):
-            for number, price in enumerate(prices[begin : begin + _SLICE], begin):
-                tick = _new_tick(price, default_source)
-                errors += _out_of_range(tick, number)
-                ticks.append(tick)
-            await asyncio.sleep(0)
-        if errors:
-            raise Invalid("the prices are not valid", tuple(errors[:_MAX_ERRORS]))
-        ticks.sort()
-        moments = {tick.at for tick in ticks}
-        for parent in ("lake.price", "lake.bar"):
-            await self._partitions.ensure(parent, moments)
-        async with self._database.transaction() as connection:
-            added = await repository.add(connection, ticks)
+        read = await off_the_loop(partial(read_tick_messages, prices, default_source), is_much=len(prices) > _FEW)
+        return await self.write_ticks(read.require_all().ticks)
+
+    async def write_body(self, raw: bytes, *, is_lines: bool, skip: bool, default_source: str) -> Receipt:
+        """Store the ticks of a body of JSON or of lines: all or none, or those that are valid if `skip`.
+
+        Raises Invalid, Unavailable.
+        """
+        reader = read_tick_lines if is_lines else read_tick_document
+        read = await off_the_loop(partial(reader, raw, default_source), is_much=len(raw) > _FEW_BYTES)
+        inserted = await self.write_ticks((read.require_some() if skip else read.require_all()).ticks)
+        return Receipt(read.received, inserted, read.rejected, read.errors)
+
+    async def write_ticks(self, ticks: Sequence[NewTick]) -> int:
+        """Store ticks, sorted ones; answers how many were new. Raises Unavailable."""
+        due_from = self._measured_from()
+        months = {(tick[2].year, tick[2].month): tick[2] for tick in ticks}
+        added = await self._partitions.write(
+            ("lake.price", "lake.bar"),
+            months.values(),
+            lambda connection: repository.add(connection, ticks, due_from=due_from),
+        )
         telemetry.prices_written(added)
-        for instrument in {tick.instrument for tick in ticks}:
+        self._forget_latest({tick[0] for tick in ticks})
+        return added
+
+    async def write_candles(self, instrument: str, interval_s: int, source: str, rows: Sequence[Candle]) -> int:
+        """Store candles of one source; answers how many were new or differ from what it said before.
+
+        Of rows with the same start the last one counts. Raises Invalid with pointers `/row/field`, Unavailable.
+        """
+        check_candles(instrument, interval_s, source, rows)
+        distinct = sorted({row[0]: row for row in rows}.values())
+        if not distinct:
+            return 0
+        months = {(row[0].astimezone(UTC).year, row[0].astimezone(UTC).month): row[0] for row in distinct}
+        changed = await self._partitions.write(
+            ("lake.bar",),
+            months.values(),
+            lambda connection: candles.add(connection, instrument, interval_s, source, distinct),
+        )
+        self._forget_latest({instrument})
+        return changed
+
+    def _measured_from(self) -> datetime:
+        # What was rolled up has no seconds left to measure.
+        if self._seconds_kept_h is None:
+            return _EARLIEST
+        return self._clock.now() - timedelta(hours=self._seconds_kept_h)
+
+    def _forget_latest(self, instruments: Iterable[str]) -> None:
+        for instrument in instruments:
             if instrument in self._latest:
                 self._latest[instrument].fresh_until = 0.0
-        return added
 
     async def bars(self, instrument: str) -> Bars:
         """Take the latest one-second bars, at most a second old. Raises Unavailable."""
@@ -163,7 +213,7 @@ class PriceHistory:
             )
         if not rows:
             await self._require_known(instrument)
-        documents = [_bar_document(instrument, interval_s, row) for row in rows[:limit]]
+        documents = [_bar_document(instrument, row) for row in rows[:limit]]
         return documents, rows[limit - 1].start if len(rows) > limit else None
 
     async def _require_known(self, instrument: str) -> None:
@@ -229,24 +279,6 @@ def _read_bars(row: asyncpg.Record) -> Bars:
     )
 
 
-def _new_tick(price: PriceIn, default_source: str) -> NewTick:
-    source = price.source or default_source
-    value, size = float(price.price), float(price.size)
-    tick_id = price.id or hashlib.blake2b(f"{value!r} {size!r}".encode(), digest_size=12).hexdigest()
-    return NewTick(price.instrument, source, price.at, tick_id, value, size)
-
-
-def _out_of_range(tick: NewTick, number: int) -> list[FieldError]:
-    errors: list[FieldError] = []
-    if not _SMALLEST <= tick.price <= _LARGEST:
-        errors.append(FieldError(f"/prices/{number}/price", f"must lie between {_SMALLEST:g} and {_LARGEST:g}"))
-    if tick.size > _LARGEST:
-        errors.append(FieldError(f"/prices/{number}/size", f"must be at most {_LARGEST:g}"))
-    if not _EARLIEST <= tick.at < _LATEST:
-        errors.append(FieldError(f"/prices/{number}/at", "must be a time in the years 1 to 9999"))
-    return errors
-
-
 def _within(moment: datetime) -> datetime:
     return min(max(moment, _EARLIEST), _LATEST)
 
@@ -272,10 +304,10 @@ def _tick_document(instrument: str, tick: StoredTick) -> dict[str, Any]:
     }
 
 
-def _bar_document(instrument: str, interval_s: int, bar: StoredBar) -> dict[str, Any]:
+def _bar_document(instrument: str, bar: StoredBar) -> dict[str, Any]:
     return {
         "instrument": instrument,
-        "interval_s": interval_s,
+        "interval_s": bar.span_s,
         "start": timestamp(bar.start),
         "open": _text(bar.open),
         "high": _text(bar.high),

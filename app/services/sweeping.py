@@ -9,6 +9,7 @@ from app.domain.event import SWEEPER_SOURCE, EventType
 from app.domain.route import RouteStatus
 from app.infra.db import Database
 from app.infra.repositories import deliveries, transitions
+from app.services.retention import Retention
 
 _BATCH = 200
 _CONFIRMED = 50
@@ -25,12 +26,14 @@ class Sweeper:
         *,
         pipeline: PipelineSettings,
         retention: RetentionSettings,
+        history: Retention,
         consumers: Mapping[str, str],
         relay: bool,
     ) -> None:
         self._database = database
         self._pipeline = pipeline
         self._retention = retention
+        self._history = history
         self._consumers = consumers
         self._relay = relay
         self._forget_at = 0.0
@@ -43,6 +46,7 @@ class Sweeper:
         await self._republish()
         if time.monotonic() >= self._forget_at:
             await self._forget()
+        await self._history.work()
 
     async def _confirm(self) -> None:
         async with self._database.connection() as connection:

@@ -2,8 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 _TURN_S = 0.005
+Result = TypeVar("Result")
+
+
+async def off_the_loop(work: Callable[[], Result], *, is_much: bool) -> Result:
+    """Do work in a thread if it is much: a hop costs as much as what a few things take."""
+    return await asyncio.to_thread(work) if is_much else work()
 
 
 class Turn:

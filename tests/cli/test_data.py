@@ -159,3 +159,21 @@ def test_a_running_service_names_the_database(solver: Solver, tmp_path: Path, mo
     monkeypatch.setenv("SOLVER_PORT", "10")
     assert tool_settings().port == 10
     assert "port" not in runtime_overrides({"SOLVER_PORT": "9"})
+
+
+def test_tables_go_by_their_plural_and_rows_of_any_time_find_their_partition(on_database: Solver) -> None:
+    prices = (100.0, 101.0, 99.0, 100.5)
+    named = dict(zip(("open", "high", "low", "close"), prices, strict=True))
+    bar = {"instrument": "BTC-USD", **named, "volume": 2, "notional": 200, "count": 3, "price_sum": 300.5}
+    moment = "1993-07-01T00:00:07Z"
+    row = {**bar, "start": moment, "first_at": moment, "last_at": moment}
+    assert on_database("data", "write", "bars", "-", "--json", stdin=json.dumps(row)).document["inserted"] == 1
+    metric = {"instrument": "BTC-USD", "interval_s": 60, "event_ts": "2031-02-01T00:00:00+01:00", "values": [1, "NaN"]}
+    written = on_database("data", "write", "metrics", "-", "--json", stdin=json.dumps({**metric, "set_hash": "h"}))
+    assert (written.document["table"], written.document["inserted"]) == ("metric", 1)
+    [stored] = on_database("data", "read", "lake.bars", "--json").document
+    assert (stored["start"], stored["span_s"]) == ("1993-07-01T00:00:07+00:00", 1)
+    assert on_database("data", "read", "metrics", "--json").document[0]["values"] == [1, "NaN"]
+    refused = on_database("data", "write", "bars", "-", stdin=json.dumps({**row, "start": "soon"}))
+    assert refused.exit_code == 1
+    assert "soon" in refused.stderr

@@ -3,6 +3,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 import pytest_asyncio
 
@@ -182,3 +183,90 @@ async def test_documented_example_is_accepted(client: httpx.AsyncClient) -> None
     assert answer["inserted"] == len(example["prices"])
     [latest, _] = await walk(client, "/v1/prices/BTC-USD")
     assert datetime.fromisoformat(latest["at"]) == datetime.fromisoformat(example["prices"][1]["at"])
+
+
+async def post_lines(client: httpx.AsyncClient, *lines: Any, **params: str) -> httpx.Response:
+    body = b"\n".join(line if isinstance(line, bytes) else orjson.dumps(line) for line in lines)
+    return await client.post(
+        "/v1/prices", content=body, headers={"Content-Type": "application/x-ndjson"}, params=params
+    )
+
+
+async def test_ticks_may_come_one_a_line(client: httpx.AsyncClient) -> None:
+    lines = [tick(0), b"", tick(1, id="a"), b"  ", tick(1, id="a"), b""]
+    assert (await post_lines(client, *lines)).json() == {"received": 3, "inserted": 2, "duplicates": 1}
+    assert (await post(client, tick(0), tick(1, id="a"))).json() == {"received": 2, "inserted": 0, "duplicates": 2}
+    assert (await post_lines(client, b"")).status_code == 422
+    assert (await post_lines(client, *[b"{}"] * 10_001)).json()["errors"][0]["pointer"] == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "pointer", "message"),
+    [
+        (b"{", "/2", "line 4: is not JSON"),
+        (b"\xff", "/2", "line 4: is not JSON"),
+        (b"[1, 2]", "/2", "line 4: must be a JSON object"),
+        (b"{},{}", "/2", "line 4: is not JSON"),
+        ({"price": 1}, "/2/price", "line 4: must be a string"),
+    ],
+)
+async def test_a_bad_line_is_named_by_index_and_line(
+    client: httpx.AsyncClient, line: Any, pointer: str, message: str
+) -> None:
+    bad = tick(2, **line) if isinstance(line, dict) else line
+    refused = await post_lines(client, tick(0), b"", tick(1), bad, tick(3))
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert error["pointer"] == pointer
+    assert error["message"].startswith(message)
+    assert (await client.get("/v1/prices/BTC-USD")).status_code == 404
+    kept = (await post_lines(client, tick(0), b"", tick(1), bad, tick(3), on_error="skip")).json()
+    assert kept == {"received": 4, "inserted": 3, "duplicates": 0, "rejected": 1, "errors": [error]}
+
+
+async def test_lines_that_only_make_sense_together_are_bad_lines(client: httpx.AsyncClient) -> None:
+    halves = [b'{"instrument": "BTC-USD", "price": "1"', b'"at": "2026-01-05T12:00:00Z"}']
+    refused = await post_lines(client, tick(0), *halves)
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/1", "/2"]
+    refused = await post_lines(client, b'{"id": [{}', b"{}]}", orjson.dumps(tick(0)) + b"," + orjson.dumps(tick(1)))
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/0", "/1", "/2"]
+
+
+async def test_skipping_keeps_the_good_rows(client: httpx.AsyncClient) -> None:
+    ticks = [tick(number) for number in range(20)]
+    ticks[3]["price"], ticks[7]["colour"], ticks[11]["at"] = "0", "red", "yesterday"
+    skip = {"on_error": "skip"}
+    answer = await client.post("/v1/prices", json={"prices": ticks}, params=skip)
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["received"], found["inserted"], found["duplicates"], found["rejected"]) == (20, 17, 0, 3)
+    assert [error["pointer"] for error in found["errors"]] == ["/prices/3/price", "/prices/7/colour", "/prices/11/at"]
+    again = (await client.post("/v1/prices", json={"prices": ticks}, params=skip)).json()
+    assert (again["inserted"], again["duplicates"], again["rejected"]) == (0, 17, 3)
+    refused = await client.post("/v1/prices", json={"prices": [ticks[3]]}, params=skip)
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/prices/0/price"]
+    assert (await client.post("/v1/prices", json={"prices": ticks, "x": 1}, params=skip)).status_code == 422
+    assert (await client.post("/v1/prices", json={"prices": ticks}, params={"on_error": "x"})).status_code == 422
+
+
+async def test_at_most_a_hundred_errors_are_named(client: httpx.AsyncClient) -> None:
+    ticks = [tick(number, "x") for number in range(150)]
+    assert len((await post(client, *ticks)).json()["errors"]) == 100
+    good = tick(0)
+    found = (await client.post("/v1/prices", json={"prices": [*ticks, good]}, params={"on_error": "skip"})).json()
+    assert (len(found["errors"]), found["rejected"], found["inserted"]) == (100, 150, 1)
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"[]", b'{"prices": 1}', b'{"prices": [NaN]}', b"null", b'{"x": []}'])
+async def test_a_body_that_is_no_batch_is_refused(client: httpx.AsyncClient, body: bytes) -> None:
+    for on_error in ("reject", "skip"):
+        answer = await client.post("/v1/prices", content=body, params={"on_error": on_error})
+        assert answer.status_code == 422, body
+        assert answer.json()["errors"]
+
+
+async def test_a_tick_may_be_sent_back_as_it_is_listed(client: httpx.AsyncClient) -> None:
+    await post(client, tick(0, "64000.50"), tick(1, "1e-7", size="0"), tick(2, "123456789012345678901"))
+    rows = await walk(client, "/v1/prices/BTC-USD")
+    assert (await post(client, *rows)).json() == {"received": 3, "inserted": 0, "duplicates": 3}

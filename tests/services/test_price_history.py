@@ -3,6 +3,7 @@ import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 
+import asyncpg
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -10,6 +11,7 @@ import pytest_asyncio
 from app.domain.bars import BAR_COLUMNS, Bars, Tick, aggregate
 from app.domain.errors import Unavailable
 from app.infra.db import Database
+from app.infra.listener import Listener
 from app.infra.repositories import prices as repository
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState
@@ -148,3 +150,48 @@ async def test_ticks_and_bars_are_found_by_index(clean_database: Database, price
             plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
             assert "Seq Scan" not in plan
             assert "Index" in plan
+
+
+async def test_what_changed_is_due_until_someone_measures_it(clean_database: Database, prices: PriceHistory) -> None:
+    async def due() -> list[tuple[datetime, datetime]]:
+        async with clean_database.connection() as connection:
+            return [tuple(row) for row in await connection.fetch("SELECT from_start, to_start FROM lake.bar_due")]
+
+    await prices.write([price(START + timedelta(seconds=3.5))], default_source="x")
+    await prices.write([price(START + timedelta(seconds=1.5)), price(START + timedelta(seconds=2))], default_source="x")
+    assert await due() == [(START + timedelta(seconds=1), START + timedelta(seconds=3))]
+    async with clean_database.connection() as connection:
+        await connection.execute("DELETE FROM lake.bar_due")
+    await prices.write([price(START + timedelta(seconds=3.5))], default_source="x")
+    assert await due() == []
+
+
+async def test_whoever_measures_is_woken_once_an_instrument_becomes_due(
+    postgres_url: str, clean_database: Database, prices: PriceHistory
+) -> None:
+    database = Database(postgres_url, pool_size=2, connect_timeout_s=5.0, timeout_s=5.0, name="tests-listen")
+    listener = Listener(database)
+    waker = listener.waker(repository.BAR_DUE)
+    await listener.open()
+    try:
+        # It wakes everyone once it listens.
+        await asyncio.wait_for(waker.wait(), timeout=10)
+        waker.clear()
+        await prices.write([price(START)], default_source="x")
+        await asyncio.wait_for(waker.wait(), timeout=10)
+    finally:
+        await listener.close()
+
+
+async def test_a_partition_dropped_meanwhile_is_made_again(
+    clean_database: Database, prices: PriceHistory, postgres_owner_url: str
+) -> None:
+    old = START.replace(year=2025, month=3)
+    await prices.write([price(old)], default_source="x")
+    connection = await asyncpg.connect(postgres_owner_url)
+    try:
+        for parent in ("lake.price", "lake.bar"):
+            await connection.execute("SELECT lake.drop_partitions($1, $2)", parent, old + timedelta(days=60))
+    finally:
+        await connection.close()
+    assert await prices.write([price(old)], default_source="x") == 1

@@ -1,5 +1,6 @@
 """Rows of any table as JSON, for operators who look at data or put it in by hand."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -83,6 +84,22 @@ async def write(
     assert found is not None
     replaced = found[1] if action != "NOTHING" else 0
     return found[0] - replaced, replaced
+
+
+def partitioned_by(table: Table) -> str | None:
+    """Name the column of time that a table is in partitions by, if it is."""
+    match = re.fullmatch(r"RANGE \((\w+)\)", table.dialect_options["postgresql"].get("partition_by") or "")
+    return match[1] if match else None
+
+
+async def ensure_partitions(connection: Connection, table: Table, moments: Sequence[str]) -> None:
+    """Make the partitions that rows of these times go to. Raises Invalid for what is no time."""
+    try:
+        await connection.execute(
+            "SELECT lake.ensure_partitions($1, $2::text[]::timestamptz[])", table.fullname, list(moments)
+        )
+    except asyncpg.DataError as error:
+        raise Invalid(f"{table.name}: {error}") from error
 
 
 def _order(table: Table) -> list[str]:

@@ -1,9 +1,14 @@
 """Partitions by time, made when the first row of their time arrives."""
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from datetime import UTC, datetime
+from typing import TypeVar
 
-from app.infra.db import Database
+import asyncpg
+
+from app.infra.db import Connection, Database
+
+Result = TypeVar("Result")
 
 _PAST, _BY_MONTH, _FUTURE = 1970, 2020, 2100
 
@@ -26,6 +31,28 @@ class Partitions:
             async with self._database.connection() as connection:
                 await connection.execute("SELECT lake.ensure_partitions($1, $2)", parent, missing)
             self._known.update(wanted)
+
+    async def write(
+        self, parents: Collection[str], moments: Iterable[datetime], work: Callable[[Connection], Awaitable[Result]]
+    ) -> Result:
+        """Do `work` in a transaction once the partitions of these times are there. Raises Unavailable.
+
+        A month has one moment among `moments` at least. `work` runs again should a partition have been dropped.
+        """
+        moments = list(moments)
+        try:
+            return await self._write(parents, moments, work)
+        except asyncpg.CheckViolationError:
+            self.forget()
+            return await self._write(parents, moments, work)
+
+    async def _write(
+        self, parents: Collection[str], moments: list[datetime], work: Callable[[Connection], Awaitable[Result]]
+    ) -> Result:
+        for parent in parents:
+            await self.ensure(parent, moments)
+        async with self._database.transaction() as connection:
+            return await work(connection)
 
     def forget(self) -> None:
         """Ask again: a partition was dropped."""

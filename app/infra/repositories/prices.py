@@ -3,22 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 import asyncpg
 
 from app.infra.db import Connection
+from app.infra.repositories.deliveries import WORK_CHANNEL
+
+BAR_DUE = "bar_due"
+"""What is notified when an instrument became due for measuring."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class NewTick:
-    """A tick about to be stored; the order of the fields is the order in which rows are locked."""
-
-    instrument: str
-    source: str
-    at: datetime
-    tick_id: str
-    price: float
-    size: float
+NewTick: TypeAlias = tuple[str, str, datetime, str, float, float]
+"""A tick about to be stored: instrument, source, time in UTC, id, price, size. Its order is that of the locks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +31,7 @@ class StoredTick:
 
 @dataclass(frozen=True, slots=True)
 class StoredBar:
-    """One bar of any interval."""
+    """One bar; it spans more than the interval asked for where only longer ones are known."""
 
     start: datetime
     open: float
@@ -46,42 +43,61 @@ class StoredBar:
     count: int
     first_at: datetime
     last_at: datetime
+    span_s: int
 
 
-# Only ticks that are new reach the bars, and rows are locked in one order everywhere, so that concurrent batches
-# never wait for each other in a circle. Of ticks at one time the price decides, as in app/domain/bars.py.
-_ADD = """
+_BAR_COLUMNS = (
+    "instrument, start, span_s, open, high, low, close, volume, notional, count, price_sum, first_at, last_at"
+)
+# Of ticks at one time the price decides, as in app/domain/bars.py. A bar without ticks was imported: ticks replace it.
+MERGE = f"""
+INSERT INTO lake.bar AS b ({_BAR_COLUMNS})
+SELECT {_BAR_COLUMNS} FROM {{source}} ORDER BY instrument, start
+ON CONFLICT (instrument, start, span_s) DO UPDATE SET
+  open = CASE WHEN b.count = 0 OR (excluded.first_at, excluded.open) < (b.first_at, b.open)
+              THEN excluded.open ELSE b.open END,
+  high = CASE WHEN b.count = 0 THEN excluded.high ELSE greatest(b.high, excluded.high) END,
+  low = CASE WHEN b.count = 0 THEN excluded.low ELSE least(b.low, excluded.low) END,
+  close = CASE WHEN b.count = 0 OR (excluded.last_at, excluded.close) > (b.last_at, b.close)
+               THEN excluded.close ELSE b.close END,
+  volume = CASE WHEN b.count = 0 THEN 0 ELSE b.volume END + excluded.volume,
+  notional = CASE WHEN b.count = 0 THEN 0 ELSE b.notional END + excluded.notional,
+  count = b.count + excluded.count,
+  price_sum = CASE WHEN b.count = 0 THEN 0 ELSE b.price_sum END + excluded.price_sum,
+  first_at = CASE WHEN b.count = 0 THEN excluded.first_at ELSE least(b.first_at, excluded.first_at) END,
+  last_at = CASE WHEN b.count = 0 THEN excluded.last_at ELSE greatest(b.last_at, excluded.last_at) END,
+  known_at = now()
+WHERE excluded.count > 0 OR b.count = 0
+"""
+DUE = """
+INSERT INTO lake.bar_due AS d (instrument, from_start, to_start)
+SELECT instrument, min(start), max(start) FROM {source} GROUP BY 1 ORDER BY 1
+ON CONFLICT (instrument) DO UPDATE SET
+  from_start = least(d.from_start, excluded.from_start),
+  to_start = greatest(d.to_start, excluded.to_start),
+  changed_at = now()
+RETURNING xmax = 0 AS is_new
+"""
+# Only ticks that are new reach the bars. Rows are locked in one order everywhere, so that concurrent batches never wait
+# for each other in a circle: first prices, then bars, then, for as short as can be, what is due.
+_ADD = f"""
 WITH added AS (
   INSERT INTO lake.price (instrument, source, at, tick_id, price, size)
   SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::float8[], $6::float8[])
   ON CONFLICT (instrument, source, at, tick_id) DO NOTHING
   RETURNING instrument, at, price, size
 ), seconds AS (
-  SELECT instrument, date_trunc('second', at) AS start,
+  SELECT instrument, date_trunc('second', at) AS start, 1 AS span_s,
          (array_agg(price ORDER BY at, price))[1] AS open, max(price) AS high, min(price) AS low,
          (array_agg(price ORDER BY at DESC, price DESC))[1] AS close,
          sum(size) AS volume, sum(price * size) AS notional, count(*)::int AS count, sum(price) AS price_sum,
          min(at) AS first_at, max(at) AS last_at
-  FROM added GROUP BY 1, 2 ORDER BY 1, 2
-), merged AS (
-  INSERT INTO lake.bar AS b
-    (instrument, start, open, high, low, close, volume, notional, count, price_sum, first_at, last_at)
-  SELECT * FROM seconds
-  ON CONFLICT (instrument, start, span_s) DO UPDATE SET
-    open = CASE WHEN (excluded.first_at, excluded.open) < (b.first_at, b.open) THEN excluded.open ELSE b.open END,
-    high = greatest(b.high, excluded.high),
-    low = least(b.low, excluded.low),
-    close = CASE WHEN (excluded.last_at, excluded.close) > (b.last_at, b.close) THEN excluded.close ELSE b.close END,
-    volume = b.volume + excluded.volume,
-    notional = b.notional + excluded.notional,
-    count = b.count + excluded.count,
-    price_sum = b.price_sum + excluded.price_sum,
-    first_at = least(b.first_at, excluded.first_at),
-    last_at = greatest(b.last_at, excluded.last_at),
-    known_at = now()
+  FROM added GROUP BY 1, 2
+), merged AS ({MERGE.format(source="seconds")}
   RETURNING 1
-)
-SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM merged)
+), due AS ({DUE.format(source="(SELECT * FROM seconds WHERE start >= $7) recent")})
+SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM merged),
+       (SELECT count(pg_notify('{WORK_CHANNEL}', '{BAR_DUE}')) FROM due WHERE is_new)
 """
 
 # The index has the source before the time: each source is walked on its own, and skipped to without reading its rows.
@@ -105,17 +121,25 @@ ORDER BY t.at {order}, t.source {order}, t.tick_id {order} LIMIT $7
 _TICKS_DOWN = _TICKS.format(after="<", after_or_at="<=", order="DESC")
 _TICKS_UP = _TICKS.format(after=">", after_or_at=">=", order="ASC")
 
-# An interval has at most one bar per second: so many bars surely hold the wanted intervals, the last perhaps in part.
+# What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
+# An interval has at most one second per second, and few longer bars: so many rows surely hold the wanted intervals,
+# the last perhaps in part.
 _BARS = """
-SELECT to_timestamp(floor(extract(epoch FROM start) / $4::int) * $4::int) AS start,
-       (array_agg(open ORDER BY first_at, open))[1], max(high), min(low),
+SELECT bucket, (array_agg(open ORDER BY first_at, open))[1], max(high), min(low),
        (array_agg(close ORDER BY last_at DESC, close DESC))[1],
-       sum(volume), sum(notional), sum(count)::bigint, min(first_at), max(last_at)
+       sum(volume), sum(notional), sum(count)::bigint, min(first_at), max(last_at),
+       greatest(max(span_s), $4::int)
 FROM (
-  SELECT * FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3
-  ORDER BY start {order} LIMIT $5::bigint * $4::int
-) seconds
-GROUP BY 1 ORDER BY 1 {order} LIMIT $5
+  SELECT *, min(grade) OVER (PARTITION BY bucket) AS finest
+  FROM (
+    SELECT to_timestamp(floor(extract(epoch FROM start) / $4::int) * $4::int) AS bucket,
+           CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade,
+           span_s, open, high, low, close, volume, notional, count, first_at, last_at
+    FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3
+    ORDER BY start {order} LIMIT $5::bigint * ($4::int + $4::int / 4 + 20)
+  ) rows
+) graded
+WHERE grade = finest GROUP BY 1 ORDER BY 1 {order} LIMIT $5
 """
 _BARS_DOWN = _BARS.format(order="DESC")
 _BARS_UP = _BARS.format(order="ASC")
@@ -128,23 +152,18 @@ SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
          array_agg(count::float8 ORDER BY start), array_agg(price_sum ORDER BY start),
          array_agg(extract(epoch FROM last_at)::float8 ORDER BY start)
   FROM (
-    SELECT * FROM lake.bar WHERE instrument = name AND start <= $2 ORDER BY start DESC LIMIT $3
+    SELECT * FROM lake.bar WHERE instrument = name AND start <= $2 AND span_s = 1 ORDER BY start DESC LIMIT $3
   ) latest
 ) s
 """
 
 
-async def add(connection: Connection, ticks: Sequence[NewTick]) -> int:
-    """Store ticks, sorted ones, and merge the new ones into the bars; answers how many were new."""
-    row = await connection.fetchrow(
-        _ADD,
-        [tick.instrument for tick in ticks],
-        [tick.source for tick in ticks],
-        [tick.at for tick in ticks],
-        [tick.tick_id for tick in ticks],
-        [tick.price for tick in ticks],
-        [tick.size for tick in ticks],
-    )
+async def add(connection: Connection, ticks: Sequence[NewTick], *, due_from: datetime) -> int:
+    """Store ticks, sorted ones, and merge the new ones into the bars; answers how many were new.
+
+    Metrics become due for the bars that changed, except for those before `due_from`.
+    """
+    row = await connection.fetchrow(_ADD, *map(list, zip(*ticks, strict=True)), due_from)
     assert row is not None
     return int(row[0])
 
@@ -215,9 +234,14 @@ async def volume_by_time_of_day(
     rows = await connection.fetch(
         """
         SELECT part, sum(volume) / count(*) FROM (
-          SELECT floor(extract(epoch FROM start) / 86400)::int AS day,
-                 (extract(epoch FROM start)::bigint % 86400 / $4)::int AS part, sum(volume) AS volume
-          FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3 GROUP BY 1, 2
+          SELECT day, part, sum(volume) AS volume FROM (
+            SELECT *, min(grade) OVER (PARTITION BY day, part) AS finest FROM (
+              SELECT floor(extract(epoch FROM start) / 86400)::int AS day,
+                     (extract(epoch FROM start)::bigint % 86400 / $4)::int AS part,
+                     CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade, volume
+              FROM lake.bar WHERE instrument = $1 AND start >= $2 AND start < $3
+            ) rows
+          ) graded WHERE grade = finest GROUP BY 1, 2
         ) days GROUP BY 1 ORDER BY 1
         """,
         instrument,

@@ -1,0 +1,156 @@
+"""Ticks through HTTP until their metrics are up to date, against a bare COPY of the same rows."""
+
+import asyncio
+import http.client
+import random
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import asyncpg
+import orjson
+
+from benchmarks.report import Row, report
+from benchmarks.stack import Stack, running_stack
+
+PAIRS = (
+    "EUR-USD", "USD-JPY", "GBP-USD", "USD-CHF", "AUD-USD", "USD-CAD", "NZD-USD", "EUR-GBP", "EUR-JPY",
+    "GBP-JPY", "EUR-CHF", "AUD-JPY", "GBP-AUD", "CAD-JPY", "EUR-AUD", "AUD-NZD", "GBP-CHF",
+)  # fmt: skip
+TICKS_PER_S = 10
+REPEATED = 0.05
+CONNECTIONS = 2
+WANTED_PER_S = 50_000
+MEASURED_WITHIN_S = 60.0
+COPY_TIMES = 5
+_NAMES = ("instrument", "price", "size", "at", "source")
+_COLUMNS = ("instrument", "source", "at", "tick_id", "price", "size")
+
+Tick: TypeAlias = tuple[str, str, str, datetime, str]
+
+
+def ticks(count: int, *, source: str, seed: int) -> Iterator[Tick]:
+    """Walk 17 pairs at 10 Hz, instant by instant, up to a moment ago."""
+    pick = random.Random(seed)
+    prices = dict.fromkeys(PAIRS, 1.2)
+    per_s = len(PAIRS) * TICKS_PER_S
+    begin = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=count // per_s + 5)
+    for number in range(count):
+        at = begin + timedelta(seconds=number // len(PAIRS) / TICKS_PER_S)
+        pair = PAIRS[number % len(PAIRS)]
+        prices[pair] *= 1 + pick.gauss(0, 1e-5)
+        yield pair, f"{prices[pair]:.6f}", "0", at, source
+
+
+def bodies(sent: Sequence[Tick], batch: int, *, seed: int) -> list[bytes]:
+    """Write them as requests, of each of which a share came before."""
+    pick = random.Random(seed)
+    fresh = batch - round(batch * REPEATED)
+    written: list[bytes] = []
+    for begin in range(0, len(sent) - fresh + 1, fresh):
+        part = list(sent[begin : begin + fresh])
+        part += pick.choices(sent[max(0, begin - fresh) : begin + fresh], k=batch - fresh)
+        written.append(orjson.dumps({"prices": [dict(zip(_NAMES, tick, strict=True)) for tick in part]}))
+    return written
+
+
+def post_all(stack: Stack, requests: Sequence[bytes]) -> tuple[float, int]:
+    """Send requests over a few connections; answers the seconds it took and how many ticks were new."""
+    queue = iter(requests)
+    lock = threading.Lock()
+    inserted: list[int] = []
+
+    def send() -> None:
+        connection = http.client.HTTPConnection(urlsplit(stack.url).netloc, timeout=60)
+        headers = {"Authorization": f"Bearer {stack.key}", "Content-Type": "application/json"}
+        while True:
+            with lock:
+                body = next(queue, None)
+            if body is None:
+                break
+            connection.request("POST", "/v1/prices", body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+            if answer.status != 200:
+                raise SystemExit(f"POST /v1/prices answered {answer.status}: {content.decode()}")
+            inserted.append(orjson.loads(content)["inserted"])
+        connection.close()
+
+    senders = [threading.Thread(target=send) for _ in range(CONNECTIONS)]
+    began = time.perf_counter()
+    for sender in senders:
+        sender.start()
+    for sender in senders:
+        sender.join()
+    return time.perf_counter() - began, sum(inserted)
+
+
+def until_measured(stack: Stack) -> float:
+    """Wait until nothing is due; answers the seconds it took."""
+    began = time.perf_counter()
+    while asyncio.run(_is_any_due(stack)):
+        if time.perf_counter() - began > MEASURED_WITHIN_S:
+            raise SystemExit(f"metrics are still due {MEASURED_WITHIN_S:g} s after the last tick")
+        time.sleep(0.02)
+    return time.perf_counter() - began
+
+
+async def _is_any_due(stack: Stack) -> bool:
+    connection = await asyncpg.connect(stack.database_url)
+    try:
+        return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM lake.bar_due)"))
+    finally:
+        await connection.close()
+
+
+async def copy_s(stack: Stack, rows: Sequence[Tick], batch: int) -> float:
+    """Copy the same rows, the server's own way and in the same batches; answers the least seconds of some runs."""
+    connection = await asyncpg.connect(stack.database_url)
+    taken: list[float] = []
+    try:
+        for run in range(COPY_TIMES):
+            records = [
+                (pair, f"copy-{batch}-{run}", at, f"{number}", float(price), float(size))
+                for number, (pair, price, size, at, _) in enumerate(rows)
+            ]
+            began = time.perf_counter()
+            for begin in range(0, len(records), batch):
+                await connection.copy_records_to_table(
+                    "price", schema_name="lake", columns=_COLUMNS, records=records[begin : begin + batch]
+                )
+            taken.append(time.perf_counter() - began)
+    finally:
+        await connection.close()
+    return min(taken)
+
+
+def measure(*, count: int = 500_000, batches: Sequence[int] = (10_000, 1_000)) -> list[Row]:
+    """Measure on a service of its own."""
+    rows: list[Row] = []
+    with running_stack() as stack:
+        post_all(stack, bodies(list(ticks(20_000, source="warm", seed=1)), 10_000, seed=1))
+        for batch in batches:
+            sent = list(ticks(count, source=f"feed-{batch}", seed=batch))
+            requests = bodies(sent, batch, seed=batch)
+            total = len(requests) * batch
+            took_s, inserted = post_all(stack, requests)
+            assert REPEATED / 2 < 1 - inserted / total < REPEATED * 2
+            lag_s = until_measured(stack)
+            least_s = asyncio.run(copy_s(stack, sent, batch))
+            name = f"batches of {batch:,}"
+            copied = len(sent) / least_s
+            whole = total / (took_s + lag_s)
+            rows += [
+                Row(f"{name}: ticks/s acknowledged", total / took_s, copied / (total / took_s)),
+                Row(f"{name}: ticks/s, metrics up to date", whole, copied / whole, f"≥ {WANTED_PER_S}"),
+                Row(f"{name}: rows/s of a bare COPY", copied),
+            ]
+    return rows
+
+
+if __name__ == "__main__":
+    report("ingesting", measure(count=int(sys.argv[1]) if len(sys.argv) > 1 else 500_000))
