@@ -45,7 +45,10 @@ class Journey:
 
 
 def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal) -> Journey | None:
-    """Send what is held of each asset on in the proportions of the flow; None when nothing arrives."""
+    """Send what is held of each asset on in the proportions of the flow.
+
+    None when nothing arrives, or when two ways of the flow run in a circle together.
+    """
     order, depth = asset_order(network, flow, start)
     leaving = _by_asset(network, flow, of_source=True)
     repeats = uses_a_market_twice(network, flow)
@@ -56,6 +59,8 @@ def forward(network: Network, flow: Flow, start: int, end: int, tender: Decimal)
     states: dict[int, State] = {}
     steps: list[Step] = []
     number = 0
+    if any(sink_of[e] not in held for e in flow):
+        return None
     for asset in order:
         if asset == end or asset not in leaving:
             continue
