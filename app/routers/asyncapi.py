@@ -42,8 +42,8 @@ def asyncapi_document(version: str) -> bytes:
                 },
                 "prices": {
                     "address": PRICES,
-                    "description": "Prices as they are seen, bare or as CloudEvents. The attribute `timestamp` says when, "
-                                   "in RFC 3339 or milliseconds since 1970. The same price again adds nothing.",
+                    "description": "Prices as seen, bare or as CloudEvents. The attribute `timestamp` says when: "
+                                   "RFC 3339, or milliseconds since 1970. The same price again adds nothing.",
                     "messages": {
                         "price": {"$ref": "#/components/messages/price"},
                         _key(PRICE_TICK): {"$ref": f"#/components/messages/{_key(PRICE_TICK)}"},
