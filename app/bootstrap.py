@@ -9,7 +9,7 @@ from app import telemetry
 from app.config import Settings
 from app.domain import solver
 from app.domain.errors import SolverError
-from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
+from app.domain.event import PRICES, RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
 from app.domain.message import Message
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
@@ -39,6 +39,7 @@ from app.services.market_state import MarketState, SnapshotReader
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
+from app.services.price_topic import PriceReceiver
 from app.services.publishing import Publishing, Receiver, Relay, subscribers
 from app.services.quoting import Quoting
 from app.services.retention import Retention
@@ -53,6 +54,7 @@ from app.services.work_queue import WorkQueue
 
 Role = Literal["api", "worker", "tool"]
 SUBSCRIPTION = "solver_route_events"
+PRICE_SUBSCRIPTION = "solver_prices"
 BUNDLED_MODELS = ("volatility", "volume", "anomaly")
 _SOLVING_SHARE = 0.5
 """How much of a lease a batch of solutions may take."""
@@ -150,7 +152,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             streaming=streaming,
             jobs=jobs,
             archive=archive,
-            publishing=Publishing(database, bus, topic=_topic(settings), relay=relay),
+            publishing=Publishing(
+                database, bus, topic=_topic(settings), price_topic=_price_topic(settings), relay=relay
+            ),
             bus=bus,
             health=Health(
                 database,
@@ -186,13 +190,23 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         bus = pubsub
         try:
             await pubsub.ensure(
-                [_topic(settings), prefix + TOPIC_ROUTE_LOGS], {_subscription(settings): _topic(settings)}
+                [_topic(settings), prefix + TOPIC_ROUTE_LOGS, _price_topic(settings)],
+                {
+                    _subscription(settings): _topic(settings),
+                    _price_subscription(settings): _price_topic(settings),
+                },
             )
         except SolverError as error:
             # What was declared is created as soon as the broker answers.
             telemetry.part_away("bus", error.detail)
     else:
-        bus = PostgresBus(database, listener, subscribers, owner="bus", lease_s=settings.pipeline.lease_s)
+        bus = PostgresBus(
+            database,
+            listener,
+            partial(subscribers, price_topic=_price_topic(settings)),
+            owner="bus",
+            lease_s=settings.pipeline.lease_s,
+        )
     stack.push_async_callback(bus.close)
     return bus
 
@@ -214,6 +228,15 @@ def _topic(settings: Settings) -> str:
 
 def _subscription(settings: Settings) -> str:
     return settings.bus.topic_prefix + SUBSCRIPTION
+
+
+def _price_topic(settings: Settings) -> str:
+    return settings.bus.topic_prefix + PRICES
+
+
+def _price_subscription(settings: Settings) -> str:
+    # The bus in the database delivers to consumers, which no project shares.
+    return settings.bus.topic_prefix + PRICE_SUBSCRIPTION if settings.bus.kind == "pubsub" else PRICES
 
 
 def _models(predictor: OnnxPredictor, refused: Mapping[str, str]) -> Callable[[], Part]:
@@ -298,4 +321,11 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
             relay=is_relayed,
         ),
         receiver=receiver,
+        price_receiver=PriceReceiver(
+            database,
+            services.bus,
+            services.prices,
+            subscription=_price_subscription(settings),
+            attempts=settings.attempts.intake,
+        ),
     )

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -14,17 +15,28 @@ from app.cli.printing import CommandFailed, Group, Json, print_json, print_table
 app = typer.Typer(cls=Group, help="Publish events by hand; see and replay those that failed.", no_args_is_help=True)
 
 
+class Topic(StrEnum):
+    """What may be published to."""
+
+    ROUTES = "topic_route_events"
+    PRICES = "prices"
+
+
 @app.command()
 def publish(
-    file: Annotated[str, typer.Argument(help="CloudEvents in JSON: one, a list, or one a line; - for input.")],
+    file: Annotated[str, typer.Argument(help="Events in JSON: one, a list, or one a line; - for input.")],
+    topic: Annotated[
+        Topic,
+        typer.Option(help="CloudEvents about routes; or prices, {symbol, value, timestamp} or CloudEvents of it."),
+    ] = Topic.ROUTES,
     unchecked: Annotated[bool, typer.Option("--unchecked", help="Publish what no schema accepts, too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Put events on the topic, as a program would; all of them, or none when one is not valid."""
     bodies = [json.dumps(document).encode() for document in read_documents(file)]
     if not unchecked:
-        _check(bodies)
-    asyncio.run(_publish(bodies))
+        _check(bodies, topic)
+    asyncio.run(_publish(bodies, topic))
     if as_json:
         print_json({"published": len(bodies)})
     else:
@@ -81,14 +93,19 @@ def replay(
         typer.echo(f"{len(set(identifiers)) - count} of them are no dead letters, or were put back before", err=True)
 
 
-def _check(bodies: Sequence[bytes]) -> None:
+def _check(bodies: Sequence[bytes], topic: Topic) -> None:
     from app.domain.errors import Malformed
     from app.services.event_check import check_event
+    from app.services.price_topic import read_price_message
+    from app.services.publishing import price_message_of
 
     wrong: list[str] = []
     for number, body in enumerate(bodies, 1):
         try:
-            check_event(body)
+            if topic is Topic.PRICES:
+                read_price_message(price_message_of(body, topic))
+            else:
+                check_event(body)
         except Malformed as error:
             wrong.append(f"event {number}: {error.detail}")
     if wrong:
@@ -96,9 +113,10 @@ def _check(bodies: Sequence[bytes]) -> None:
         raise CommandFailed("No schema accepts these events", "; ".join(wrong), remedy)
 
 
-async def _publish(bodies: Sequence[bytes]) -> None:
+async def _publish(bodies: Sequence[bytes], topic: Topic) -> None:
     async with open_tool() as services:
-        await services.publishing.publish(bodies)
+        publishing = services.publishing
+        await (publishing.publish_prices(bodies) if topic is Topic.PRICES else publishing.publish(bodies))
 
 
 async def _dead(limit: int, replayed: bool) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ from uuid import UUID
 
 TOPIC_ROUTE_EVENTS = "topic_route_events"
 TOPIC_ROUTE_LOGS = "topic_route_logs"
+PRICES = "prices"
+"""The topic that prices come over, and who takes them from it."""
+PRICE_TICK = "prices.tick"
 SPEC_VERSION = "1.0"
 SCHEMA_VERSION = 1
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from app.domain.event import SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.domain.event import PRICE_TICK, PRICES, SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
 from app.services.event_check import event_schemas
 from app.telemetry import Level
 
@@ -40,6 +40,15 @@ def asyncapi_document(version: str) -> bytes:
                     "description": "CloudEvents 1.0, ordered by `subject`, the route id.",
                     "messages": {_key(name): {"$ref": f"#/components/messages/{_key(name)}"} for name in messages},
                 },
+                "prices": {
+                    "address": PRICES,
+                    "description": "Prices as seen, bare or as CloudEvents. The attribute `timestamp` says when: "
+                                   "RFC 3339, or milliseconds since 1970. The same price again adds nothing.",
+                    "messages": {
+                        "price": {"$ref": "#/components/messages/price"},
+                        _key(PRICE_TICK): {"$ref": f"#/components/messages/{_key(PRICE_TICK)}"},
+                    },
+                },
                 "routeLogs": {
                     "address": TOPIC_ROUTE_LOGS,
                     "description": "What the service says of itself, level WARNING and above.",
@@ -54,6 +63,8 @@ def asyncapi_document(version: str) -> bytes:
                 "requestRoute": _operation(
                     "receive", "routeEvents", _key(EventType.ROUTE_REQUESTED), "A program asks for a route"
                 ),
+                "takePrice": _operation("receive", "prices", "price", "A feed has seen a price"),
+                "takePriceEvent": _operation("receive", "prices", _key(PRICE_TICK), "A feed says so in an event"),
                 "sayLog": _operation("send", "routeLogs", "log", "The log"),
             },
             "components": {
@@ -62,6 +73,12 @@ def asyncapi_document(version: str) -> bytes:
                     "frame": {"summary": "What the service sends", "payload": _FRAME},
                     "log": {"summary": "One log record", "payload": _LOG},
                     **{_key(name): message for name, message in messages.items()},
+                    "price": {
+                        "summary": "One price, or a list of them",
+                        "payload": {"$ref": "#/components/schemas/prices_v1"},
+                        "headers": {"type": "object", "properties": {"timestamp": {"type": "string"}}},
+                    },
+                    _key(PRICE_TICK): _event(PRICE_TICK, schemas, is_of_route=False),
                 },
                 "schemas": schemas,
             },
@@ -86,7 +103,7 @@ def _payload_schemas() -> dict[str, Any]:
     return {f"{name.split(':')[3]}_{name.split(':')[4]}": schema for name, schema in sorted(event_schemas().items())}
 
 
-def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def _event(name: str, schemas: dict[str, Any], *, is_of_route: bool = True) -> dict[str, Any]:
     schema = f"{name.split('.', 1)[0]}_v{SCHEMA_VERSION}"
     data = {"$ref": f"#/components/schemas/{schema}"} if schema in schemas else {"type": "object"}
     return {
@@ -94,13 +111,13 @@ def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
         "contentType": "application/cloudevents+json",
         "payload": {
             "type": "object",
-            "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
+            "required": ["specversion", "id", "source", "type", *(("subject", "time") if is_of_route else ()), "data"],
             "properties": {
                 "specversion": {"const": "1.0"},
                 "id": {"type": "string", "description": "unique per source"},
                 "source": {"type": "string", "description": "the component or program"},
                 "type": {"const": str(name)},
-                "subject": {"type": "string", "description": "the route id, which is the ordering key"},
+                "subject": {"type": "string", "description": "of a route: its id, which is the ordering key"},
                 "time": {"type": "string", "format": "date-time"},
                 "datacontenttype": {"const": "application/json"},
                 "dataschema": {"type": "string"},

@@ -3,6 +3,7 @@
 import contextlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -10,8 +11,8 @@ from app import telemetry
 from app.config import AttemptSettings
 from app.domain.claim import Claim
 from app.domain.errors import Malformed, SolverError, Unavailable
-from app.domain.event import RELAY, EventType, Stage, consumer_of
-from app.domain.message import Delivery, Message, pack
+from app.domain.event import PRICES, RELAY, EventType, Stage, consumer_of
+from app.domain.message import Delivery, Message, pack, unpack
 from app.domain.route import RouteStatus
 from app.infra.db import Connection, Database
 from app.infra.repositories import deliveries, events, stages, transitions
@@ -34,12 +35,25 @@ def message_of(body: bytes, topic: str) -> Message:
     return Message(topic, body, key=named.get("subject", ""), attributes=attributes)
 
 
+def price_message_of(body: bytes, topic: str) -> Message:
+    """Wrap a price. Only events are known by source and id: those of a bare price count within its instrument."""
+    message = message_of(body, topic)
+    return Message(topic, body, attributes=message.attributes if "type" in message.attributes else {})
+
+
+def _anew(message: Message) -> Message:
+    # Without the name under which it was taken already; what it says counts once anyway.
+    return replace(message, attributes={name: text for name, text in message.attributes.items() if name == "timestamp"})
+
+
 def _is_name(text: object) -> bool:
     return isinstance(text, str) and 0 < len(text) <= MAX_NAME and text.isprintable()
 
 
-def subscribers(message: Message) -> Sequence[str]:
+def subscribers(message: Message, *, price_topic: str = PRICES) -> Sequence[str]:
     """Name the consumer of a message; what starts nothing goes to the intake, which says so."""
+    if message.topic == price_topic:
+        return [PRICES]
     consumer = consumer_of(message.attributes.get("type", ""), message.attributes.get("source", ""))
     return [consumer or Stage.INTAKE]
 
@@ -170,15 +184,20 @@ def _route(event: dict[str, Any]) -> UUID:
 class Publishing:
     """The manual way: publish an event, look at what could not be handled, and put it back."""
 
-    def __init__(self, database: Database, bus: Bus, *, topic: str, relay: bool) -> None:
+    def __init__(self, database: Database, bus: Bus, *, topic: str, price_topic: str = PRICES, relay: bool) -> None:
         self._database = database
         self._bus = bus
         self._topic = topic
+        self._price_topic = price_topic
         self._relay = relay
 
     async def publish(self, bodies: Sequence[bytes]) -> None:
-        """Put events on the topic as a program would. Raises Unavailable."""
+        """Put events on the topic of routes as a program would. Raises Unavailable."""
         await self._bus.publish([message_of(body, self._topic) for body in bodies])
+
+    async def publish_prices(self, bodies: Sequence[bytes]) -> None:
+        """Put prices on their topic as a feed would. Raises Unavailable."""
+        await self._bus.publish([price_message_of(body, self._price_topic) for body in bodies])
 
     async def dead(self, *, limit: int = 100, replayed: bool = False) -> list[dict[str, Any]]:
         """List dead letters, newest first. Raises Unavailable."""
@@ -196,10 +215,16 @@ class Publishing:
                 if letter["route_id"] is not None:
                     await self._revive(connection, letter["route_id"], letter["consumer"])
                 await deliveries.notify(connection, {letter["consumer"]})
-            unnamed = [letter["payload"] for letter in letters if letter["source"] is None and letter["payload"]]
-            if unnamed:
-                # Before the commit that marks them: a crash in between publishes them twice, never not at all.
-                await self.publish(unnamed)
+            # Before the commit that marks them: a crash in between publishes them twice, never not at all.
+            messages = [
+                _anew(unpack(letter["payload"]))
+                if letter["consumer"] == PRICES
+                else message_of(letter["payload"], self._topic)
+                for letter in letters
+                if letter["source"] is None and letter["payload"]
+            ]
+            if messages:
+                await self._bus.publish(messages)
         return len(letters)
 
     async def _reopen(self, connection: Connection, letter: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.services.ports import Runner
+from app.services.price_topic import PriceReceiver
 from app.services.publishing import Receiver
 from app.services.revising import Reviser
 from app.services.sweeping import Sweeper
@@ -18,3 +19,4 @@ class StageSet:
     sweeper: Sweeper
     reviser: Reviser
     receiver: Receiver | None
+    price_receiver: PriceReceiver

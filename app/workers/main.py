@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from app import telemetry
 from app.domain.errors import Unavailable
 from app.services.container import Services
-from app.services.publishing import Receiver
 from app.services.revising import Reviser
 from app.services.stage_set import StageSet
 from app.services.sweeping import Sweeper
@@ -40,7 +39,8 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
         )
         tasks.create_task(_revise(stages.reviser, stop))
         if stages.receiver is not None:
-            tasks.create_task(_receive(stages.receiver, stop))
+            tasks.create_task(_receive("receiver", stages.receiver.receive, stop))
+        tasks.create_task(_receive("receiver of prices", stages.price_receiver.receive, stop))
     telemetry.process_stopping("worker")
 
 
@@ -60,9 +60,9 @@ async def _revise(reviser: Reviser, stop: asyncio.Event) -> None:
         await wait_for_any(stop, timeout_s=_REVISE_PAUSE_S)
 
 
-async def _receive(receiver: Receiver, stop: asyncio.Event) -> None:
+async def _receive(task: str, receive: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
     while not stop.is_set():
-        await _through_outage("receiver", receiver.receive, stop)
+        await _through_outage(task, receive, stop)
 
 
 async def _through_outage(task: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:
