@@ -47,6 +47,7 @@ from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
 from app.services.metering import Metering
+from app.services.metric_plugins import load_plugins
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
@@ -133,7 +134,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         stack.push_async_callback(direct_solving.close)
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
-        plugins = Plugins() if role == "api" else load_plugins()
+        plugins = load_plugins()
         backfilling = Backfilling(database, clock, plugins=plugins, intervals=settings.metrics.intervals)
         jobs = Jobs(database, job_kinds(archive, backfilling))
         yield Services(
@@ -163,6 +164,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             streaming=streaming,
             jobs=jobs,
             archive=archive,
+            plugins=plugins,
             publishing=Publishing(database, bus, topic=_topic(settings), relay=relay),
             bus=bus,
             health=Health(
@@ -325,6 +327,7 @@ def _metering(services: Services) -> Metering:
         services.database,
         services.clock,
         settings=settings.metrics,
+        plugins=services.plugins,
         bus=services.bus if settings.bus.kind == "pubsub" else None,
         topic=settings.bus.topic_prefix + TOPIC_METRICS,
     )
