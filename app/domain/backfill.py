@@ -52,7 +52,8 @@ def day_moments(starts: FloatArray, interval_s: int, every_s: int, begin_s: floa
     """List the moments of a day that begins at `begin_s`: those whose latest bar starts in [begin_s, end_s)."""
     ends = moments(starts, interval_s, begin_s, np.inf)
     latest = starts[np.searchsorted(starts, ends, side="left") - 1] if len(ends) else ends
-    return ends[(latest >= begin_s) & (latest < end_s) & (ends % every_s == 0)]
+    chosen: FloatArray = ends[(latest >= begin_s) & (latest < end_s) & (ends % every_s == 0)]
+    return chosen
 
 
 def feature_versions(inputs: Inputs, ends: FloatArray) -> Versions:

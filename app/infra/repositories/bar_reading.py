@@ -48,7 +48,8 @@ CROSS JOIN LATERAL (
 ) s
 """
 
-# Of bars that cover the same time only the finest count: longer ones say the same again, or what a candle said.
+# What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
+# Sums are taken in the order of time: their last digit depends on it.
 # However long the span, no more rows are looked at than $4 bars may need and some more.
 _LONGER = f"""
 SELECT w.n::int, s.*, p.until FROM unnest($1::text[], $2::float8[], $3::float8[]) WITH ORDINALITY
@@ -67,12 +68,13 @@ CROSS JOIN LATERAL (
            sum(notional ORDER BY start) AS notional, sum(count) AS count, sum(price_sum ORDER BY start) AS price_sum,
            max(last_at) AS last_at, max(known_at) AS known_at
     FROM (
-      SELECT *, min(span_s) OVER (PARTITION BY bucket) AS finest FROM (
-        SELECT *, to_timestamp(floor(extract(epoch FROM start)::float8 / $5) * $5) AS bucket FROM lake.bar
+      SELECT *, min(grade) OVER (PARTITION BY bucket) AS finest FROM (
+        SELECT *, CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade,
+               to_timestamp(floor(extract(epoch FROM start)::float8 / $5) * $5) AS bucket FROM lake.bar
         WHERE instrument = w.name AND start >= to_timestamp(w.since) AND start < to_timestamp(p.until) AND span_s <= $5
       ) placed
     ) ranked
-    WHERE span_s = finest GROUP BY bucket ORDER BY bucket LIMIT $4
+    WHERE grade = finest GROUP BY bucket ORDER BY bucket LIMIT $4
   ) longer
 ) s
 """
