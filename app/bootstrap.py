@@ -9,7 +9,16 @@ from app import telemetry
 from app.config import Settings
 from app.domain import solver
 from app.domain.errors import SolverError
-from app.domain.event import PRICES, RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
+from app.domain.event import (
+    PRICES,
+    RELAY,
+    TOPIC_METRICS,
+    TOPIC_ROUTE_EVENTS,
+    TOPIC_ROUTE_LOGS,
+    TRIGGERS,
+    EventType,
+    Stage,
+)
 from app.domain.message import Message
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
@@ -23,6 +32,8 @@ from app.infra.onnx import BUNDLED, OnnxPredictor
 from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.backfilling import Backfilling
+from app.services.book_sampling import BookSampling
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
 from app.services.features import FeatureWork
@@ -36,6 +47,8 @@ from app.services.jobs import Jobs
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
+from app.services.metering import Metering
+from app.services.metric_plugins import load_plugins
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
@@ -124,7 +137,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         stack.push_async_callback(direct_solving.close)
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
-        jobs = Jobs(database, job_kinds(archive))
+        plugins = load_plugins()
+        backfilling = Backfilling(database, clock, plugins=plugins, intervals=settings.metrics.intervals)
+        jobs = Jobs(database, job_kinds(archive, backfilling))
         yield Services(
             settings=settings,
             clock=clock,
@@ -152,6 +167,7 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             streaming=streaming,
             jobs=jobs,
             archive=archive,
+            plugins=plugins,
             publishing=Publishing(
                 database, bus, topic=_topic(settings), price_topic=_price_topic(settings), relay=relay
             ),
@@ -190,7 +206,7 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         bus = pubsub
         try:
             await pubsub.ensure(
-                [_topic(settings), prefix + TOPIC_ROUTE_LOGS, _price_topic(settings)],
+                [_topic(settings), prefix + TOPIC_ROUTE_LOGS, prefix + TOPIC_METRICS, _price_topic(settings)],
                 {
                     _subscription(settings): _topic(settings),
                     _price_subscription(settings): _price_topic(settings),
@@ -328,4 +344,20 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
             subscription=_price_subscription(settings),
             attempts=settings.attempts.intake,
         ),
+        metering=_metering(services) if settings.metrics.enabled else None,
+        book_sampling=BookSampling(database, services.state, services.clock, every_s=settings.metrics.sample_books_s)
+        if settings.metrics.sample_books_s
+        else None,
+    )
+
+
+def _metering(services: Services) -> Metering:
+    settings = services.settings
+    return Metering(
+        services.database,
+        services.clock,
+        settings=settings.metrics,
+        plugins=services.plugins,
+        bus=services.bus if settings.bus.kind == "pubsub" else None,
+        topic=settings.bus.topic_prefix + TOPIC_METRICS,
     )

@@ -13,6 +13,7 @@ from app.routers import jobs, markets, prices
 from app.routers.edge import assemble
 from app.services.access import Identity, Scope
 from app.services.archive import Archive
+from app.services.backfilling import Backfilling
 from app.services.container import Services
 from app.services.job_kinds import job_kinds
 from app.services.jobs import Jobs
@@ -50,7 +51,11 @@ async def data_edge(database: Database, *, key: str = "desk") -> AsyncIterator[h
         market_data=market_data,
         prices=PriceHistory(database, market_data.listing, clock),
         jobs=Jobs(
-            database, job_kinds(Archive(database, MemoryObjects(), clock, retention_h=settings.retention.logs_h))
+            database,
+            job_kinds(
+                Archive(database, MemoryObjects(), clock, retention_h=settings.retention.logs_h),
+                Backfilling(database, clock),
+            ),
         ),
     )
     app = assemble(settings, _never, (markets.router, prices.router, jobs.router))

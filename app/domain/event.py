@@ -12,6 +12,8 @@ TOPIC_ROUTE_LOGS = "topic_route_logs"
 PRICES = "prices"
 """The topic that prices come over, and who takes them from it."""
 PRICE_TICK = "prices.tick"
+TOPIC_METRICS = "metrics"
+METRICS_GENERATED = "metrics.generation_ok"
 SPEC_VERSION = "1.0"
 SCHEMA_VERSION = 1
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import orjson
 
-from app.domain.event import PRICE_TICK, PRICES, SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.domain.event import (
+    METRICS_GENERATED,
+    PRICE_TICK,
+    PRICES,
+    SCHEMA_VERSION,
+    TOPIC_METRICS,
+    TOPIC_ROUTE_EVENTS,
+    TOPIC_ROUTE_LOGS,
+    EventType,
+)
 from app.services.event_check import event_schemas
 from app.telemetry import Level
 
@@ -54,6 +63,13 @@ def asyncapi_document(version: str) -> bytes:
                     "description": "What the service says of itself, level WARNING and above.",
                     "messages": {"log": {"$ref": "#/components/messages/log"}},
                 },
+                "metrics": {
+                    "address": TOPIC_METRICS,
+                    "description": "CloudEvents 1.0, ordered by `subject`, the instrument; each stored row at least "
+                                   "once, with the same `id` whenever it is said.",
+                    "messages": {_key(METRICS_GENERATED): {
+                        "$ref": f"#/components/messages/{_key(METRICS_GENERATED)}"}},
+                },
             },
             "operations": {
                 "request": _operation("receive", "stream", "request", "A client asks"),
@@ -65,6 +81,7 @@ def asyncapi_document(version: str) -> bytes:
                 ),
                 "takePrice": _operation("receive", "prices", "price", "A feed has seen a price"),
                 "takePriceEvent": _operation("receive", "prices", _key(PRICE_TICK), "A feed says so in an event"),
+                "sayMetrics": _operation("send", "metrics", _key(METRICS_GENERATED), "Metrics as bars close"),
                 "sayLog": _operation("send", "routeLogs", "log", "The log"),
             },
             "components": {
@@ -72,13 +89,14 @@ def asyncapi_document(version: str) -> bytes:
                     "request": {"summary": "What a client sends", "payload": _REQUEST},
                     "frame": {"summary": "What the service sends", "payload": _FRAME},
                     "log": {"summary": "One log record", "payload": _LOG},
+                    _key(METRICS_GENERATED): _event(METRICS_GENERATED, schemas, subject="the instrument"),
                     **{_key(name): message for name, message in messages.items()},
                     "price": {
                         "summary": "One price, or a list of them",
                         "payload": {"$ref": "#/components/schemas/prices_v1"},
                         "headers": {"type": "object", "properties": {"timestamp": {"type": "string"}}},
                     },
-                    _key(PRICE_TICK): _event(PRICE_TICK, schemas, is_of_route=False),
+                    _key(PRICE_TICK): _event(PRICE_TICK, schemas, subject=None),
                 },
                 "schemas": schemas,
             },
@@ -103,7 +121,7 @@ def _payload_schemas() -> dict[str, Any]:
     return {f"{name.split(':')[3]}_{name.split(':')[4]}": schema for name, schema in sorted(event_schemas().items())}
 
 
-def _event(name: str, schemas: dict[str, Any], *, is_of_route: bool = True) -> dict[str, Any]:
+def _event(name: str, schemas: dict[str, Any], *, subject: str | None = "the route id") -> dict[str, Any]:
     schema = f"{name.split('.', 1)[0]}_v{SCHEMA_VERSION}"
     data = {"$ref": f"#/components/schemas/{schema}"} if schema in schemas else {"type": "object"}
     return {
@@ -111,13 +129,13 @@ def _event(name: str, schemas: dict[str, Any], *, is_of_route: bool = True) -> d
         "contentType": "application/cloudevents+json",
         "payload": {
             "type": "object",
-            "required": ["specversion", "id", "source", "type", *(("subject", "time") if is_of_route else ()), "data"],
+            "required": ["specversion", "id", "source", "type", *(("subject", "time") if subject else ()), "data"],
             "properties": {
                 "specversion": {"const": "1.0"},
                 "id": {"type": "string", "description": "unique per source"},
                 "source": {"type": "string", "description": "the component or program"},
                 "type": {"const": str(name)},
-                "subject": {"type": "string", "description": "of a route: its id, which is the ordering key"},
+                "subject": {"type": "string", "description": f"{subject or 'any key'}, which orders them"},
                 "time": {"type": "string", "format": "date-time"},
                 "datacontenttype": {"const": "application/json"},
                 "dataschema": {"type": "string"},

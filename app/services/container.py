@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from app.config import Settings
+from app.domain.metrics.plugins import Plugins
 from app.infra.db import Database
 from app.infra.listener import Listener
 from app.services.access import Access
@@ -47,6 +48,7 @@ class Services:
     streaming: Streaming
     jobs: Jobs
     archive: Archive
+    plugins: Plugins
     publishing: Publishing
     bus: Bus
     health: Health

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.services.book_sampling import BookSampling
+from app.services.metering import Metering
 from app.services.ports import Runner
 from app.services.price_topic import PriceReceiver
 from app.services.publishing import Receiver
@@ -20,3 +22,5 @@ class StageSet:
     reviser: Reviser
     receiver: Receiver | None
     price_receiver: PriceReceiver
+    metering: Metering | None
+    book_sampling: BookSampling | None
