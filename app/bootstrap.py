@@ -9,7 +9,15 @@ from app import telemetry
 from app.config import Settings
 from app.domain import solver
 from app.domain.errors import SolverError
-from app.domain.event import RELAY, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, TRIGGERS, EventType, Stage
+from app.domain.event import (
+    RELAY,
+    TOPIC_METRICS,
+    TOPIC_ROUTE_EVENTS,
+    TOPIC_ROUTE_LOGS,
+    TRIGGERS,
+    EventType,
+    Stage,
+)
 from app.domain.message import Message
 from app.infra.bus_postgres import PostgresBus
 from app.infra.cache_local import LocalCache
@@ -23,6 +31,7 @@ from app.infra.onnx import BUNDLED, OnnxPredictor
 from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.book_sampling import BookSampling
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
 from app.services.features import FeatureWork
@@ -36,6 +45,7 @@ from app.services.jobs import Jobs
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
+from app.services.metering import Metering
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
@@ -186,7 +196,8 @@ async def _bus(settings: Settings, database: Database, listener: Listener, stack
         bus = pubsub
         try:
             await pubsub.ensure(
-                [_topic(settings), prefix + TOPIC_ROUTE_LOGS], {_subscription(settings): _topic(settings)}
+                [_topic(settings), prefix + TOPIC_ROUTE_LOGS, prefix + TOPIC_METRICS],
+                {_subscription(settings): _topic(settings)},
             )
         except SolverError as error:
             # What was declared is created as soon as the broker answers.
@@ -298,4 +309,19 @@ def stages_of(services: Services, *, only: Collection[str] | None = None) -> Sta
             relay=is_relayed,
         ),
         receiver=receiver,
+        metering=_metering(services) if settings.metrics.enabled else None,
+        book_sampling=BookSampling(database, services.state, services.clock, every_s=settings.metrics.sample_books_s)
+        if settings.metrics.sample_books_s
+        else None,
+    )
+
+
+def _metering(services: Services) -> Metering:
+    settings = services.settings
+    return Metering(
+        services.database,
+        services.clock,
+        settings=settings.metrics,
+        bus=services.bus if settings.bus.kind == "pubsub" else None,
+        topic=settings.bus.topic_prefix + TOPIC_METRICS,
     )

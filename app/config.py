@@ -3,7 +3,7 @@
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
@@ -96,6 +96,16 @@ class LimitSettings(Section):
     sockets: int = Field(10_000, ge=1, description="open at once in one process; further ones are closed with 1013")
 
 
+class MetricSettings(Section):
+    """Which metrics are measured as bars close."""
+
+    enabled: bool = True
+    intervals: tuple[Annotated[int, Field(ge=1, le=86_400)], ...] = Field(
+        (60,), description="seconds of the bars that indicators are measured on; those of seconds always are"
+    )
+    sample_books_s: float = Field(1.0, ge=0, description="how often order books are sampled; 0 for never")
+
+
 class RetentionSettings(Section):
     """How long records stay before the sweeper or the archive takes them."""
 
@@ -143,6 +153,7 @@ class Settings(BaseSettings):
     solve: SolveSettings = SolveSettings()
     attempts: AttemptSettings = AttemptSettings()
     limits: LimitSettings = LimitSettings()
+    metrics: MetricSettings = MetricSettings()
     retention: RetentionSettings = RetentionSettings()
     embedded: EmbeddedSettings = EmbeddedSettings()
 

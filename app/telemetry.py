@@ -190,6 +190,7 @@ _retries = _counter("stage_retries", "Attempts that are tried again", "stage")
 _dead = _counter("dead_letters", "Events that no retry helped", "stage", "code")
 _markets = _counter("markets_written", "Market states written", "applied")
 _prices = _counter("prices_written", "Ticks written")
+_metrics = _counter("metrics_written", "Moments whose metrics were stored")
 _fills = _counter("fills", "Fills reported", "late")
 _jobs = _counter("jobs", "Jobs that ended", "kind", "status")
 _parts_away = _counter("part_away", "A part found away", "part")
@@ -311,6 +312,11 @@ def market_written(applied: int, outdated: int) -> None:
 def prices_written(count: int) -> None:
     """Ticks were stored for the first time."""
     _prices.inc(count)
+
+
+def metrics_written(count: int) -> None:
+    """Metrics of so many moments were stored."""
+    _metrics.inc(count)
 
 
 def fill_reported(route_id: str, *, late: bool) -> None:

@@ -125,6 +125,14 @@ class Bars:
         """Return the last n bars."""
         return self._slice(max(0, len(self) - n), len(self))
 
+    def followed_by(self, later: "Bars") -> "Bars":
+        """Put later bars behind these."""
+        if not len(self) or not len(later):
+            return later if len(later) else self
+        columns = (*BAR_COLUMNS, "is_gap_fill")
+        joined = {name: np.concatenate((getattr(self, name), getattr(later, name))) for name in columns}
+        return Bars(self.instrument, self.interval_s, **joined)
+
     def between(self, begin_s: float, end_s: float) -> "Bars":
         """Return the bars that start in [begin_s, end_s)."""
         return self._slice(*(int(stop) for stop in self.start.searchsorted([begin_s, end_s])))

@@ -9,6 +9,8 @@ from uuid import UUID
 
 TOPIC_ROUTE_EVENTS = "topic_route_events"
 TOPIC_ROUTE_LOGS = "topic_route_logs"
+TOPIC_METRICS = "metrics"
+METRICS_GENERATED = "metrics.generation_ok"
 SPEC_VERSION = "1.0"
 SCHEMA_VERSION = 1
 

@@ -3,7 +3,7 @@
 from sqlalchemy import Column, Float, Integer, PrimaryKeyConstraint, Table, text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from app.models.base import LAKE, metadata, text_column, time_column
+from app.models.base import LAKE, metadata, text_column, time_column, uuid_column
 
 price = Table(
     "price",
@@ -66,9 +66,14 @@ bar_due = Table(
     "bar_due",
     metadata,
     text_column("instrument", "base-quote", primary_key=True),
-    time_column("from_start", "first second that changed"),
+    time_column("from_start", "first second that changed since it was taken; infinity if none did"),
     time_column("to_start", "last second that changed"),
     time_column("changed_at", "latest change", server_default=text("now()")),
+    time_column("taken_from", "measured up to here", nullable=True),
+    uuid_column("token", "of the latest taking, so that a late worker writes nothing", nullable=True),
+    time_column("leased_until", "a silent worker loses it then", nullable=True),
+    time_column("unsaid_from", "rows behind it may be unpublished", nullable=True),
+    time_column("unsaid_ts", "known_ts of these rows", nullable=True),
     schema=LAKE,
     comment="Instruments whose metrics have to be computed, and from when",
 )

@@ -5,7 +5,14 @@ from typing import Any
 
 import orjson
 
-from app.domain.event import SCHEMA_VERSION, TOPIC_ROUTE_EVENTS, TOPIC_ROUTE_LOGS, EventType
+from app.domain.event import (
+    METRICS_GENERATED,
+    SCHEMA_VERSION,
+    TOPIC_METRICS,
+    TOPIC_ROUTE_EVENTS,
+    TOPIC_ROUTE_LOGS,
+    EventType,
+)
 from app.services.event_check import event_schemas
 from app.telemetry import Level
 
@@ -45,6 +52,13 @@ def asyncapi_document(version: str) -> bytes:
                     "description": "What the service says of itself, level WARNING and above.",
                     "messages": {"log": {"$ref": "#/components/messages/log"}},
                 },
+                "metrics": {
+                    "address": TOPIC_METRICS,
+                    "description": "CloudEvents 1.0, ordered by `subject`, the instrument; each stored row at least "
+                                   "once, with the same `id` whenever it is said.",
+                    "messages": {_key(METRICS_GENERATED): {
+                        "$ref": f"#/components/messages/{_key(METRICS_GENERATED)}"}},
+                },
             },
             "operations": {
                 "request": _operation("receive", "stream", "request", "A client asks"),
@@ -54,6 +68,7 @@ def asyncapi_document(version: str) -> bytes:
                 "requestRoute": _operation(
                     "receive", "routeEvents", _key(EventType.ROUTE_REQUESTED), "A program asks for a route"
                 ),
+                "sayMetrics": _operation("send", "metrics", _key(METRICS_GENERATED), "Metrics as bars close"),
                 "sayLog": _operation("send", "routeLogs", "log", "The log"),
             },
             "components": {
@@ -61,6 +76,7 @@ def asyncapi_document(version: str) -> bytes:
                     "request": {"summary": "What a client sends", "payload": _REQUEST},
                     "frame": {"summary": "What the service sends", "payload": _FRAME},
                     "log": {"summary": "One log record", "payload": _LOG},
+                    _key(METRICS_GENERATED): _event(METRICS_GENERATED, schemas, subject="the instrument"),
                     **{_key(name): message for name, message in messages.items()},
                 },
                 "schemas": schemas,
@@ -86,7 +102,7 @@ def _payload_schemas() -> dict[str, Any]:
     return {f"{name.split(':')[3]}_{name.split(':')[4]}": schema for name, schema in sorted(event_schemas().items())}
 
 
-def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
+def _event(name: str, schemas: dict[str, Any], *, subject: str = "the route id") -> dict[str, Any]:
     schema = f"{name.split('.', 1)[0]}_v{SCHEMA_VERSION}"
     data = {"$ref": f"#/components/schemas/{schema}"} if schema in schemas else {"type": "object"}
     return {
@@ -100,7 +116,7 @@ def _event(name: str, schemas: dict[str, Any]) -> dict[str, Any]:
                 "id": {"type": "string", "description": "unique per source"},
                 "source": {"type": "string", "description": "the component or program"},
                 "type": {"const": str(name)},
-                "subject": {"type": "string", "description": "the route id, which is the ordering key"},
+                "subject": {"type": "string", "description": f"{subject}, which is the ordering key"},
                 "time": {"type": "string", "format": "date-time"},
                 "datacontenttype": {"const": "application/json"},
                 "dataschema": {"type": "string"},

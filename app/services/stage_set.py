@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from app.services.book_sampling import BookSampling
+from app.services.metering import Metering
 from app.services.ports import Runner
 from app.services.publishing import Receiver
 from app.services.revising import Reviser
@@ -18,3 +20,5 @@ class StageSet:
     sweeper: Sweeper
     reviser: Reviser
     receiver: Receiver | None
+    metering: Metering | None
+    book_sampling: BookSampling | None

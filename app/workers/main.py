@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from app import telemetry
 from app.domain.errors import Unavailable
+from app.services.book_sampling import BookSampling
 from app.services.container import Services
+from app.services.metering import Metering
 from app.services.publishing import Receiver
 from app.services.revising import Reviser
 from app.services.stage_set import StageSet
@@ -18,6 +20,8 @@ from app.workers.waiting import wait_for_any
 _OUTAGE_PAUSE_S = 0.5
 _REVISE_PAUSE_S = 0.1
 _REVISE_ANYWAY_S = 1.0
+_METER_PAUSE_S = 0.1
+_METER_ANYWAY_S = 0.4
 
 
 async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str] | None = None) -> None:
@@ -41,6 +45,10 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
         tasks.create_task(_revise(stages.reviser, stop))
         if stages.receiver is not None:
             tasks.create_task(_receive(stages.receiver, stop))
+        if stages.metering is not None:
+            tasks.create_task(_meter(stages.metering, services.listener.waker("bar_due"), stop))
+        if stages.book_sampling is not None:
+            tasks.create_task(_sample_books(stages.book_sampling, stop))
     telemetry.process_stopping("worker")
 
 
@@ -63,6 +71,30 @@ async def _revise(reviser: Reviser, stop: asyncio.Event) -> None:
 async def _receive(receiver: Receiver, stop: asyncio.Event) -> None:
     while not stop.is_set():
         await _through_outage("receiver", receiver.receive, stop)
+
+
+async def _meter(metering: Metering, waker: asyncio.Event, stop: asyncio.Event) -> None:
+    is_more = False
+
+    async def meter() -> None:
+        nonlocal is_more
+        is_more = False
+        is_more = await metering.meter()
+
+    while not stop.is_set():
+        waker.clear()
+        await _through_outage("metering", meter, stop)
+        if not is_more:
+            # A busy feed wakes it all the time, and seconds close one by one.
+            await wait_for_any(stop, timeout_s=_METER_PAUSE_S)
+            await wait_for_any(stop, waker, timeout_s=_METER_ANYWAY_S)
+
+
+async def _sample_books(book_sampling: BookSampling, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        await wait_for_any(stop, timeout_s=book_sampling.wait_s())
+        if not stop.is_set():
+            await _through_outage("sampling of books", book_sampling.sample, stop)
 
 
 async def _through_outage(task: str, work: Callable[[], Awaitable[object]], stop: asyncio.Event) -> None:

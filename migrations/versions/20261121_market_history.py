@@ -191,7 +191,12 @@ def _create_history() -> None:
     op.create_table(
         "bar_due",
         sa.Column("instrument", sa.Text(), nullable=False, comment="base-quote"),
-        sa.Column("from_start", sa.DateTime(timezone=True), nullable=False, comment="first second that changed"),
+        sa.Column(
+            "from_start",
+            sa.DateTime(timezone=True),
+            nullable=False,
+            comment="first second that changed since it was taken; infinity if none did",
+        ),
         sa.Column("to_start", sa.DateTime(timezone=True), nullable=False, comment="last second that changed"),
         sa.Column(
             "changed_at",
@@ -200,6 +205,15 @@ def _create_history() -> None:
             nullable=False,
             comment="latest change",
         ),
+        sa.Column("taken_from", sa.DateTime(timezone=True), nullable=True, comment="measured up to here"),
+        sa.Column(
+            "token", sa.Uuid(), nullable=True, comment="of the latest taking, so that a late worker writes nothing"
+        ),
+        sa.Column("leased_until", sa.DateTime(timezone=True), nullable=True, comment="a silent worker loses it then"),
+        sa.Column(
+            "unsaid_from", sa.DateTime(timezone=True), nullable=True, comment="rows behind it may be unpublished"
+        ),
+        sa.Column("unsaid_ts", sa.DateTime(timezone=True), nullable=True, comment="known_ts of these rows"),
         sa.PrimaryKeyConstraint("instrument", name=op.f("pk_bar_due")),
         schema="lake",
         comment="Instruments whose metrics have to be computed, and from when",

@@ -1,0 +1,28 @@
+"""When there is something to measure: the ends of the intervals that hold a price, or follow one closely."""
+
+import numpy as np
+
+from app.domain.bars import FILL_LIMIT_S, WINDOW, FloatArray
+
+
+def moments(starts: FloatArray, interval_s: int, after: float, until: float) -> FloatArray:
+    """List the ends of intervals in (after, until] whose window holds any bar, in order.
+
+    `starts` are those of the bars, ascending. A bar counts for as long as silence behind it is filled.
+    """
+    if len(starts) == 0:
+        return np.empty(0)
+    points = FILL_LIMIT_S // interval_s + 1
+    ahead = np.append((starts[1:] - starts[:-1]) / interval_s, points)
+    filled = np.minimum(ahead, points).astype(np.int64)
+    place = np.arange(filled.sum()) - np.repeat(np.cumsum(filled) - filled, filled)
+    ends = np.repeat(starts, filled) + (place + 1.0) * interval_s
+    first, stop = np.searchsorted(ends, [after, until], side="right")
+    chosen: FloatArray = ends[first:stop]
+    return chosen
+
+
+def context_s(interval_s: int) -> int:
+    """Return how many seconds before a moment the oldest bar may start that its window depends on."""
+    # The close of a bar before the window fills what is silent at its beginning.
+    return WINDOW * interval_s + FILL_LIMIT_S + interval_s
