@@ -13,12 +13,12 @@ import numpy as np
 
 from app import telemetry
 from app.config import MetricSettings
-from app.domain.bars import FILL_LIMIT_S, Bars, FloatArray
+from app.domain.bars import Bars, FloatArray
 from app.domain.errors import Contended
 from app.domain.metrics.catalog import INDICATOR_NAMES, SECOND_NAMES, set_hash
-from app.domain.metrics.measuring import history
+from app.domain.metrics.measuring import compute, history
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
-from app.domain.moments import context_s, moments
+from app.domain.moments import context_s, moments, points_of
 from app.infra.db import Connection, Database
 from app.infra.repositories import bar_due as repository
 from app.infra.repositories import bar_reading, metrics
@@ -40,6 +40,12 @@ _DEARER = 8
 
 _LEASE_S = 5.0
 _KEPT = 1_000
+_CUT_ONE_BY_ONE = 3
+"""For so few moments cutting their windows alone is cheaper than looking at all bars."""
+
+_LATE_S = 120.0
+"""How late a price may come that does not have its instrument's bars read anew."""
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +150,7 @@ class Metering:
         for chosen in self._sets:
             await self._read(works, chosen.interval_s, limit if chosen.names == SECOND_NAMES else limit // _DEARER)
         rows = await asyncio.to_thread(self._compute, works)
-        for moment in {month for each in rows for month in _months(each.event_s)}:
-            await self._partitions.ensure("warehouse.metric", [moment])
+        await self._partitions.ensure("warehouse.metric", _months(rows))
         through = [(work.due.instrument, _moment(work.until)) for work in works]
         done = [work.due.instrument for work in works if work.until >= work.last]
         try:
@@ -239,9 +244,14 @@ class Metering:
                 ends = ends[: np.searchsorted(ends, work.until, side="right")]
                 if len(ends):
                     bars = work.kept.held[chosen.interval_s].bars
-                    values = history(bars, ends, chosen.names, self._plugins)
+                    values = self._values(bars, ends, chosen.names)
                     rows.append(MetricRows(work.due.instrument, chosen.interval_s, chosen.hash, ends, values))
         return rows
+
+    def _values(self, bars: Bars, ends: FloatArray, names: Sequence[str]) -> FloatArray:
+        if len(ends) > _CUT_ONE_BY_ONE:
+            return history(bars, ends, names, self._plugins)
+        return np.array([compute(bars.window(_moment(end)), names, self._plugins) for end in ends.tolist()])
 
     async def _changed(
         self, connection: Connection, works: Sequence[_Work], rows: Sequence[MetricRows]
@@ -260,8 +270,8 @@ class Metering:
             self._kept.pop(work.due.instrument, None)
             return
         for interval_s, held in work.kept.held.items():
-            begin = (work.until + interval_s - context_s(interval_s)) // interval_s * interval_s
-            if held.bars.start.size and held.bars.start[0] < begin:
+            begin = _grid(work.until - _LATE_S - context_s(interval_s), interval_s)
+            if len(held.bars) and held.bars.start[0] < begin:
                 held.bars, held.since = held.bars.between(begin, math.inf), begin
             ends = work.ends.get(interval_s)
             if ends is not None and len(ends):
@@ -298,10 +308,10 @@ def _find(work: _Work, interval_s: int, limit: int) -> None:
     changed_to = _grid(work.due.to_start, interval_s)
     held = work.kept.held.get(interval_s)
     if held is None or not len(held.bars):
-        work.last = max(work.last, changed_to + (FILL_LIMIT_S // interval_s + 1) * interval_s)
+        work.last = max(work.last, changed_to + points_of(interval_s) * interval_s)
         return
     reach = changed_to + context_s(interval_s)
-    last = min(reach, float(moments(held.bars.start[-1:], interval_s, -math.inf, math.inf)[-1]))
+    last = min(reach, float(held.bars.start[-1]) + points_of(interval_s) * interval_s)
     known_to = held.until if held.until < _grid(work.until, interval_s) else work.until
     ends = moments(held.bars.start, interval_s, work.due.after, min(known_to, reach))
     if len(ends) > limit:
@@ -335,6 +345,7 @@ def _moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
 
 
-def _months(event_s: FloatArray) -> list[datetime]:
+def _months(rows: Sequence[MetricRows]) -> list[datetime]:
+    event_s = np.concatenate([np.empty(0), *(each.event_s for each in rows)])
     months = np.unique(event_s.astype("datetime64[s]").astype("datetime64[M]"))
-    return [_moment(float(month.astype("datetime64[s]").astype(np.int64))) for month in months]
+    return [_moment(float(month)) for month in months.astype("datetime64[s]").astype(np.int64)]

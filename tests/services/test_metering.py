@@ -379,7 +379,7 @@ async def test_what_is_due_is_taken_though_writers_hold_some_of_it(
     clean_database: Database, store: StoredBars, clock: FixedClock, postgres_url: str
 ) -> None:
     await store.add([tick(0), tick(0, instrument="ETH-USD")])
-    clock.advance(100)
+    clock.advance(300)
     writer = await asyncpg.connect(postgres_url)
     try:
         await writer.execute("BEGIN")

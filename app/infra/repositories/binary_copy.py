@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -33,16 +34,11 @@ def micros_of(seconds: FloatArray) -> Micros:
 def binary_rows(count: int, fields: Sequence[Field]) -> bytes:
     """Lay out rows; matrices and times have one entry for each of them."""
     columns = [_column(field) for field in fields]
-    layout: list[tuple[Any, ...]] = [("fields", ">i2")]
-    for number, (length, parts) in enumerate(columns):
-        del length
-        layout.append((f"{number}:length", ">i4"))
-        layout += [(f"{number}:{part}", *shape) for part, (shape, _) in enumerate(parts)]
-    rows = np.zeros(count, dtype=layout)
+    rows = np.zeros(count, dtype=_layout(tuple((length, *types) for length, types, _ in columns)))
     rows["fields"] = len(columns)
-    for number, (length, parts) in enumerate(columns):
+    for number, (length, _, contents) in enumerate(columns):
         rows[f"{number}:length"] = length
-        for part, (_, content) in enumerate(parts):
+        for part, content in enumerate(contents):
             rows[f"{number}:{part}"] = content
     return rows.tobytes()
 
@@ -55,18 +51,32 @@ async def copy_rows(
     await connection.copy_to_table(table, schema_name=schema, columns=columns, source=source, format="binary")
 
 
-def _column(field: Field) -> tuple[int, list[tuple[tuple[Any, ...], Any]]]:
+@lru_cache(maxsize=1_000)
+def _layout(columns: tuple[tuple[int | str, ...], ...]) -> np.dtype[Any]:
+    layout: list[tuple[str, Any]] = [("fields", ">i2")]
+    for number, (_, *types) in enumerate(columns):
+        layout.append((f"{number}:length", ">i4"))
+        layout += [(f"{number}:{part}", _item(str(each))) for part, each in enumerate(types)]
+    return np.dtype(layout)
+
+
+def _item(text: str) -> Any:
+    width = text.removeprefix("array ")
+    return text if width == text else np.dtype(([("length", ">i4"), ("value", ">f8")], (int(width),)))
+
+
+def _column(field: Field) -> tuple[int, tuple[str, ...], tuple[Any, ...]]:
     if isinstance(field, str):
         text = field.encode()
-        return len(text), [((f"S{len(text)}",), text)]
+        return len(text), (f"S{len(text)}",), (text,)
     if isinstance(field, datetime):
         field = np.array((field - _EPOCH) // timedelta(microseconds=1), dtype=np.int64)
     if isinstance(field, int):
-        return 4, [((">i4",), field)]
+        return 4, (">i4",), (field,)
     if field.dtype == np.int64:
-        return 8, [((">i8",), field - _POSTGRES_EPOCH_MICROS)]
-    width = field.shape[1]
-    item = np.zeros(field.shape, dtype=[("length", ">i4"), ("value", ">f8")])
-    item["length"], item["value"] = 8, field
-    header = ((">i4", (_ARRAY_HEADER,)), np.array([1, 0, _FLOAT8, width, 1]))
-    return 4 * _ARRAY_HEADER + 12 * width, [header, ((item.dtype, (width,)), item)]
+        return 8, (">i8",), (field - _POSTGRES_EPOCH_MICROS,)
+    count, width = field.shape
+    items = np.empty((count, width), dtype=[("length", ">i4"), ("value", ">f8")])
+    items["length"], items["value"] = 8, field
+    header = np.array([1, 0, _FLOAT8, width, 1])
+    return 4 * _ARRAY_HEADER + 12 * width, (f"({_ARRAY_HEADER},)>i4", f"array {width}"), (header, items)
