@@ -31,6 +31,7 @@ from app.infra.onnx import BUNDLED, OnnxPredictor
 from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.backfilling import Backfilling
 from app.services.book_sampling import BookSampling
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
@@ -132,7 +133,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         stack.push_async_callback(direct_solving.close)
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
-        jobs = Jobs(database, job_kinds(archive))
+        plugins = Plugins() if role == "api" else load_plugins()
+        backfilling = Backfilling(database, clock, plugins=plugins, intervals=settings.metrics.intervals)
+        jobs = Jobs(database, job_kinds(archive, backfilling))
         yield Services(
             settings=settings,
             clock=clock,

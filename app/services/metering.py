@@ -47,7 +47,6 @@ _LATE_S = 120.0
 """How late a price may come that does not have its instrument's bars read anew."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class MeasuredSet:
     """Which metrics are measured at one interval, in the order of the values."""
