@@ -6,11 +6,13 @@ from app.cli import (
     data,
     doctor,
     events,
+    exporting,
     importing,
     jobs,
     keys,
     market,
     models,
+    recording,
     solving,
     synthetic,
     trading,
@@ -40,6 +42,7 @@ for asking in (trading.route, trading.quote, solving.solve, solving.explain, wat
 app.add_typer(market.app, name="market")
 market.app.command("import")(importing.import_prices)
 market.app.command("export")(exporting.export_prices)
+market.app.command()(recording.record)
 app.command()(synthetic.synthetic)
 app.add_typer(data.app, name="data")
 app.add_typer(events.app, name="events")

@@ -75,10 +75,11 @@ def import_prices(
     from app.services.files.sql_source import query_source
 
     choices = _choices(instrument, source, columns, interval, timezone)
+    client = None if dry_run else open_client()
     rows = open_source(file, format_name) if file is not None else query_source(str(dsn), str(sql))
     name = Path(file).name if file is not None else "the query"
     importing = _Import(RowReader(rows, choices), name, skips=on_error is OnError.SKIP, as_json=as_json)
-    asyncio.run(importing.run(None if dry_run else open_client()))
+    asyncio.run(importing.run(client))
 
 
 def _choices(

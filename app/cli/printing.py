@@ -160,7 +160,12 @@ class ProgressBar:
 def problem_of(error: BaseException) -> dict[str, Any] | None:
     """Write a foreseen failure as a problem document with `remedy`; None for what should not happen."""
     if isinstance(error, CommandFailed):
-        stated = {"title": error.title, "detail": error.detail, "errors": error.errors, "remedy": error.remedy}
+        stated: dict[str, Any] = {
+            "title": error.title,
+            "detail": error.detail,
+            "errors": error.errors,
+            "remedy": error.remedy,
+        }
         return _without_empty(stated)
     if type(error).__module__.startswith("app.client"):
         return _client_problem(error)

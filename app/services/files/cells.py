@@ -79,7 +79,7 @@ def micros(cells: Sequence[Any], unit: str | None, zone: ZoneInfo) -> tuple[list
 
     Times that name no zone are of `zone`.
     """
-    first = next((cell for cell in cells if not is_empty(cell)), None)
+    first: Any = next((cell for cell in cells if not is_empty(cell)), None)
     factor = MICROS_PER_UNIT.get(unit or (_unit_by_size(int(first)) if _is_whole(first) else ""))
     read: list[int] = []
     reasons: Reasons = {}
@@ -120,11 +120,12 @@ def _joined(day: Any, moment: Any) -> Any:
 
 
 def _is_whole(cell: Any) -> bool:
-    return isinstance(cell, int) or (isinstance(cell, str) and cell.strip().isdecimal())
+    return type(cell) is int or (isinstance(cell, str) and cell.strip().isdecimal())
 
 
-def _unit_by_size(number: int | Decimal) -> str:
-    return next((unit for limit, unit in _UNITS_BY_SIZE if abs(number) < limit), _NANOS)
+def _unit_by_size(number: Any) -> str:
+    size = abs(number)
+    return next((unit for limit, unit in _UNITS_BY_SIZE if size < limit), _NANOS)
 
 
 def _micros(cell: Any, unit: str | None, zone: ZoneInfo) -> int:

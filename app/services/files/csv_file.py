@@ -52,6 +52,8 @@ class CsvSource:
         repeated = {name for name in header if name and header.count(name) > 1}
         if repeated:
             raise Invalid(f"{self._file.name} has more than one column {', '.join(sorted(repeated))}")
+        # Columns without rows, so that a header that says nothing useful is told of even then.
+        yield Chunk({name: [] for name in header}, 1, 0)
         first_row = 1
         while batch := list(islice(rows, CHUNK_ROWS)):
             yield _chunk(header, batch, first_row, self._file.done)

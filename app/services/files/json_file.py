@@ -32,28 +32,25 @@ class JsonSource:
                 raise file.unreadable(error) from error
 
     def _chunks(self, stream: BinaryIO) -> Iterator[Chunk]:
-        lines = (line.strip() for line in stream)
-        filled = (line for line in lines if line and line != _BOM)
+        filled = (line for line in map(bytes.strip, stream) if line)
         first = next(filled, None)
         if first is None:
             raise Invalid(f"{self._file.name} is empty")
         first = first.removeprefix(_BOM)
-        document = _parsed(first)
-        if isinstance(document, dict) and not any(name in document for name in _ENVELOPES):
-            yield from self._line_by_line(chain([first], filled))
+        document, second = _parsed(first), next(filled, None)
+        lines = chain([first], [] if second is None else [second], filled)
+        # A line that ends a value is one of many, unless nothing follows it.
+        if second is None:
+            is_lines = isinstance(document, dict) and not any(name in document for name in _ENVELOPES)
+        else:
+            is_lines = document is not None or (first[-1:] in (b"}", b"]") and _parsed(second) is not None)
+        if is_lines:
+            yield from self._line_by_line(lines)
             return
-        if document is None:
-            # A line that ends a value of its own is one of many; a list that goes on over lines is not.
-            second = next(filled, None)
-            rest = [] if second is None else [second]
-            if first[-1:] in (b"}", b"]") and second is not None and _parsed(second) is not None:
-                yield from self._line_by_line(chain([first], rest, filled))
-                return
-            text = b"\n".join(chain([first], rest, filled))
-            try:
-                document = orjson.loads(text)
-            except ValueError as error:
-                raise Invalid(f"{self._file.name} is not JSON: {error}") from error
+        try:
+            document = orjson.loads(b"\n".join(lines))
+        except ValueError as error:
+            raise Invalid(f"{self._file.name} is not JSON: {error}") from error
         yield from self._listed(document)
 
     def _line_by_line(self, lines: Iterator[bytes]) -> Iterator[Chunk]:
