@@ -33,7 +33,7 @@ def export_prices(
     instrument: Annotated[str, typer.Argument(help="Such as EUR-USD.")],
     file: Annotated[str, typer.Argument(help="Ends in .csv, .json, .ndjson, .parquet or .db; - writes CSV out.")],
     what: Annotated[What, typer.Option(help="Ticks, bars added up from them, or candles as imported.")] = What.PRICES,
-    interval: Annotated[int, typer.Option(help="Seconds a bar or candle covers.", min=1, max=86_400)] = 60,
+    interval: Annotated[int, typer.Option(help="Seconds a bar or candle covers.", min=1, max=604_800)] = 60,
     begin: Annotated[str | None, typer.Option("--from", help="First time, such as 2026-01-01.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="First time not to export.")] = None,
     source: Annotated[str | None, typer.Option(help="Only ticks or candles of this venue or feed.")] = None,

@@ -31,7 +31,7 @@ def import_prices(
     columns: Annotated[
         str | None, typer.Option(help="What columns mean, where their names do not say: at=ts_ms,price=mid.")
     ] = None,
-    interval: Annotated[int | None, typer.Option(help="Seconds a candle covers.", min=1, max=86_400)] = None,
+    interval: Annotated[int | None, typer.Option(help="Seconds a candle covers.", min=1, max=604_800)] = None,
     timezone: Annotated[str, typer.Option(help="Of times that name none.")] = "UTC",
     format_name: Annotated[
         str | None, typer.Option("--format", help="csv, json, parquet, sqlite or an added reader.")

@@ -1,6 +1,5 @@
 """Features and outcomes of the past, version by version, and which parts of backfills are done."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 

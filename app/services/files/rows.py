@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from app.domain.errors import Invalid
 from app.domain.values import Instrument
+from app.services.candle_check import MAX_SPAN_S
 from app.services.files.cells import (
     Reasons,
     decimal_texts,
@@ -26,7 +27,7 @@ from app.services.files.table import Chunk, Source
 
 T = TypeVar("T")
 
-MAX_INTERVAL_S = 86_400
+_DAY_S = 86_400
 _MICROS_PER_S = 1_000_000
 _TWO = Decimal(2)
 _PAIR_LENGTH = 6
@@ -153,12 +154,7 @@ class RowReader:
         rows.refuse(_crossed(rows, prices), layout.prices["high"][0])
         intervals = self._interval_of(rows, layout, moments, instruments)
         at = " ".join(layout.at)
-        off = {
-            place: f"is not on the grid of {intervals[place]} s that counts from 1970; say --interval if it is another"
-            for place in rows.good()
-            if moments[place] % (intervals[place] * _MICROS_PER_S)
-        }
-        rows.refuse(off, at)
+        rows.refuse(_off_grid(rows, moments, intervals), at)
         texts = time_texts(moments)
         groups: defaultdict[tuple[str, int, str | None], list[int]] = defaultdict(list)
         for place in rows.good():
@@ -178,7 +174,7 @@ class RowReader:
             cells = rows.cells(layout.interval_s)
             known = {cell: _whole_seconds(cell) for cell in set(cells)}
             reasons = {
-                place: "is no number of seconds up to a day" for place, cell in enumerate(cells) if not known[cell]
+                place: "is no number of seconds up to a week" for place, cell in enumerate(cells) if not known[cell]
             }
             rows.refuse(reasons, layout.interval_s)
             return [known[cell] or 1 for cell in cells]
@@ -296,13 +292,24 @@ def _read_all(cells: Sequence[Any]) -> Sequence[Decimal | str]:
     return [read_decimal(cell) for cell in cells]
 
 
+def _off_grid(rows: _Rows, moments: list[int], intervals: list[int]) -> Reasons:
+    reasons: Reasons = {}
+    for place in rows.good():
+        # Days and weeks begin at other hours elsewhere.
+        step_s = intervals[place] if intervals[place] < _DAY_S else 1
+        if moments[place] % (step_s * _MICROS_PER_S):
+            grid = f"the grid of {step_s} s that counts from 1970" if step_s > 1 else "a whole second"
+            reasons[place] = f"is not on {grid}; say --interval if candles have another length"
+    return reasons
+
+
 def _float(text: str) -> float:
     return float(text) if text else 1.0
 
 
 def _whole_seconds(cell: Any) -> int | None:
     number = read_decimal(cell)
-    if isinstance(number, str) or number != number.to_integral_value() or not 1 <= number <= MAX_INTERVAL_S:
+    if isinstance(number, str) or number != number.to_integral_value() or not 1 <= number <= MAX_SPAN_S:
         return None
     return int(number)
 
@@ -314,10 +321,10 @@ def _usual_step(instrument: str, starts: set[int]) -> int:
         raise Invalid(f"one candle of {instrument} does not say how long it is: add --interval, in seconds")
     most = max(steps.values())
     step_s, rest = divmod(min(step for step, count in steps.items() if count == most), _MICROS_PER_S)
-    if rest or not 1 <= step_s <= MAX_INTERVAL_S:
+    if rest or not 1 <= step_s <= MAX_SPAN_S:
         raise Invalid(
             f"candles of {instrument} are {step_s + rest / _MICROS_PER_S:g} s apart; they can cover 1 to"
-            f" {MAX_INTERVAL_S} whole seconds: add --interval if that is not their length"
+            f" {MAX_SPAN_S} whole seconds: add --interval if that is not their length"
         )
     return step_s
 
