@@ -3,10 +3,19 @@
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.routers import jobs, markets, prices, quotes, routes, solve, stream
+from app.routers import candles, jobs, markets, prices, quotes, routes, solve, stream
 from app.routers.edge import ServicesFactory, assemble
 
-ROUTERS = (quotes.router, routes.router, stream.router, solve.router, markets.router, prices.router, jobs.router)
+ROUTERS = (
+    quotes.router,
+    routes.router,
+    stream.router,
+    solve.router,
+    markets.router,
+    prices.router,
+    candles.router,
+    jobs.router,
+)
 """In the order of their traffic."""
 
 

@@ -9,7 +9,7 @@ import httpx
 from app.config import Settings
 from app.domain.errors import Unauthenticated
 from app.infra.db import Database
-from app.routers import jobs, markets, prices
+from app.routers import candles, jobs, markets, prices
 from app.routers.edge import assemble
 from app.services.access import Identity, Scope
 from app.services.archive import Archive
@@ -58,7 +58,7 @@ async def data_edge(database: Database, *, key: str = "desk") -> AsyncIterator[h
             ),
         ),
     )
-    app = assemble(settings, _never, (markets.router, prices.router, jobs.router))
+    app = assemble(settings, _never, (markets.router, prices.router, candles.router, jobs.router))
     app.state.services = services
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://solver", headers={"Authorization": f"Bearer {key}"}

@@ -2,7 +2,23 @@
 
 import typer
 
-from app.cli import data, doctor, events, jobs, keys, market, models, solving, synthetic, trading, up, watching
+from app.cli import (
+    data,
+    doctor,
+    events,
+    exporting,
+    importing,
+    jobs,
+    keys,
+    market,
+    models,
+    recording,
+    solving,
+    synthetic,
+    trading,
+    up,
+    watching,
+)
 from app.cli.printing import SolverGroup
 
 app = typer.Typer(
@@ -24,6 +40,9 @@ app.command(hidden=True)(up.prepare)
 for asking in (trading.route, trading.quote, solving.solve, solving.explain, watching.watch):
     app.command()(asking)
 app.add_typer(market.app, name="market")
+market.app.command("import")(importing.import_prices)
+market.app.command("export")(exporting.export_prices)
+market.app.command()(recording.record)
 app.command()(synthetic.synthetic)
 app.add_typer(data.app, name="data")
 app.add_typer(events.app, name="events")

@@ -22,11 +22,20 @@ _DIGITS_SHOWN = 12
 class CommandFailed(Exception):
     """A failure that the user can do something about."""
 
-    def __init__(self, title: str, detail: str, remedy: str = "", *, exit_code: int = 1) -> None:
+    def __init__(
+        self,
+        title: str,
+        detail: str,
+        remedy: str = "",
+        *,
+        errors: Sequence[Mapping[str, Any]] = (),
+        exit_code: int = 1,
+    ) -> None:
         super().__init__(detail)
         self.title = title
         self.detail = detail
         self.remedy = remedy
+        self.errors = list(errors)
         self.exit_code = exit_code
 
 
@@ -151,14 +160,23 @@ class ProgressBar:
 def problem_of(error: BaseException) -> dict[str, Any] | None:
     """Write a foreseen failure as a problem document with `remedy`; None for what should not happen."""
     if isinstance(error, CommandFailed):
-        return _without_empty({"title": error.title, "detail": error.detail, "remedy": error.remedy})
+        stated: dict[str, Any] = {
+            "title": error.title,
+            "detail": error.detail,
+            "errors": error.errors,
+            "remedy": error.remedy,
+        }
+        return _without_empty(stated)
     if type(error).__module__.startswith("app.client"):
         return _client_problem(error)
     from app.domain.errors import Infeasible, Invalid, NotFound, SolverError, Unavailable
     from app.infra.embedded.errors import EmbeddedError
+    from app.services.extras import MissingExtra
 
     if isinstance(error, EmbeddedError):
         return {"title": "This machine's installation", "detail": str(error)}
+    if isinstance(error, MissingExtra):
+        return {"title": "Something is not installed", "detail": str(error), "remedy": error.remedy}
     if not isinstance(error, SolverError):
         return None
     problem: dict[str, Any] = {"type": f"urn:solver:problem:{error.code}", "detail": error.detail}
@@ -181,13 +199,19 @@ def report(problem: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"error": problem})
     lines = [f"{problem.get('title', 'Error')}: {problem.get('detail') or 'no reason was given'}"]
-    lines += [f"  {each.get('pointer') or '/'}  {each.get('message', '')}" for each in problem.get("errors", [])]
+    lines += [f"  {_place(each)}  {each.get('message', '')}" for each in problem.get("errors", [])]
     if "constraint" in problem:
         nearest = problem.get("nearest")
         lines.append(f"  {problem['constraint']}" + (f"; the nearest feasible value is {nearest}" if nearest else ""))
     if problem.get("remedy"):
         lines.append(f"→ {problem['remedy']}")
     typer.echo("\n".join(lines), err=True)
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    if "row" in error:
+        return f"row {error['row']}" + (f", {error['column']}" if error.get("column") else "")
+    return error.get("pointer") or "/"
 
 
 _START = "start the service with `solver up`; `solver doctor` says what is wrong"

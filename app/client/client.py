@@ -178,6 +178,22 @@ class SolverClient:
         """List bars as `{items, next}`. Filters: begin, to, order, limit, cursor."""
         return await self._get(f"/v1/bars/{_part(instrument)}", params={"interval": interval_s, **_span(filters)})
 
+    async def put_candles(
+        self, instrument: str, interval_s: int, candles: Iterable[Sequence[str]], *, source: str | None = None
+    ) -> Document:
+        """Write candles `[start, open, high, low, close, volume]`, however many; again changes nothing."""
+        rows = [list(candle) for candle in candles]
+        totals = {"received": 0, "inserted": 0, "duplicates": 0}
+        for begin in range(0, len(rows), MAX_PRICES):
+            body = {"instrument": instrument, "interval_s": interval_s, "candles": rows[begin : begin + MAX_PRICES]}
+            answer = await self._post("/v1/candles", body | ({} if source is None else {"source": source}))
+            totals = {name: total + int(answer.get(name, 0)) for name, total in totals.items()}
+        return totals
+
+    async def candles(self, /, instrument: str, *, interval_s: int = 60, **filters: Any) -> Document:
+        """List candles as they were written, as `{items, next}`. Filters: begin, to, source, order, limit, cursor."""
+        return await self._get(f"/v1/candles/{_part(instrument)}", params={"interval": interval_s, **_span(filters)})
+
     async def submit_job(self, kind: str, params: Mapping[str, Any] | None = None) -> Document:
         """Ask for a job. It is not asked for again when the answer is lost."""
         body = {"kind": kind, "params": dict(params or {})}

@@ -66,6 +66,8 @@ class SyncSolverClient:
     put_prices = _blocking(SolverClient.put_prices)
     prices = _blocking(SolverClient.prices)
     bars = _blocking(SolverClient.bars)
+    put_candles = _blocking(SolverClient.put_candles)
+    candles = _blocking(SolverClient.candles)
     submit_job = _blocking(SolverClient.submit_job)
     jobs = _blocking(SolverClient.jobs)
     get_job = _blocking(SolverClient.get_job)

@@ -1,6 +1,7 @@
 """What operations ask of a request: who sent it, and what is in its body."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any, TypeVar, cast
 
 from fastapi import Depends
@@ -13,9 +14,11 @@ from app.services.access import Identity, Scope
 from app.services.container import Services
 from app.services.json_text import parse_json
 from app.services.schemas.trade import field_errors
+from app.services.turns import off_the_loop
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 ParsedT = TypeVar("ParsedT")
+_MUCH_BYTES = 20_000
 # What `curl -d` says unless told otherwise counts as JSON; the parser has the last word.
 _CONTENT_TYPES = frozenset({b"application/json", b"application/x-www-form-urlencoded"})
 _LINE_TYPES = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
@@ -80,7 +83,7 @@ async def batch(request: Request, model: type[ModelT]) -> ModelT:
     For messages without fields of free form: a number too large for a float would pass there.
     """
     raw = await read(request, request.scope["app"].state.services.settings.limits.batch_body_bytes)
-    return _validated(raw, model.model_validate_json)
+    return await off_the_loop(partial(_validated, raw, model.model_validate_json), is_much=len(raw) > _MUCH_BYTES)
 
 
 async def adapted(request: Request, adapter: TypeAdapter[ParsedT], *, is_batch: bool = False) -> ParsedT:

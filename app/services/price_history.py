@@ -18,7 +18,7 @@ from app.domain.errors import FieldError, NotFound
 from app.infra.db import Database
 from app.infra.repositories import candles
 from app.infra.repositories import prices as repository
-from app.infra.repositories.candles import Candle
+from app.infra.repositories.candles import Candle, StoredCandle
 from app.infra.repositories.partitions import Partitions
 from app.infra.repositories.prices import NewTick, StoredBar, StoredTick
 from app.services.candle_check import check_candles
@@ -216,6 +216,35 @@ class PriceHistory:
         documents = [_bar_document(instrument, row) for row in rows[:limit]]
         return documents, rows[limit - 1].start if len(rows) > limit else None
 
+    async def list_candles(
+        self,
+        instrument: str,
+        span: Span,
+        *,
+        interval_s: int,
+        source: str | None,
+        after: tuple[datetime, str] | None,
+        limit: int,
+    ) -> tuple[list[dict[str, Any]], tuple[datetime, str] | None]:
+        """List candles as they were written, and where the next page starts. Raises NotFound, Unavailable."""
+        async with self._database.connection() as connection:
+            rows = await candles.listed(
+                connection,
+                instrument,
+                interval_s,
+                begin=_within(span.begin or _EARLIEST),
+                end=_within(span.end or _LATEST),
+                source=source,
+                after=None if after is None else (_within(after[0]), after[1]),
+                limit=limit + 1,
+                newest_first=span.newest_first,
+            )
+        if not rows:
+            await self._require_known(instrument)
+        last = rows[limit - 1] if len(rows) > limit else None
+        documents = [_candle_document(instrument, interval_s, row) for row in rows[:limit]]
+        return documents, None if last is None else (last.start, last.source)
+
     async def _require_known(self, instrument: str) -> None:
         if await self._listing.trades(instrument):
             return
@@ -319,4 +348,18 @@ def _bar_document(instrument: str, bar: StoredBar) -> dict[str, Any]:
         "count": bar.count,
         "first_at": timestamp(bar.first_at),
         "last_at": timestamp(bar.last_at),
+    }
+
+
+def _candle_document(instrument: str, interval_s: int, candle: StoredCandle) -> dict[str, Any]:
+    return {
+        "instrument": instrument,
+        "interval_s": interval_s,
+        "source": candle.source,
+        "start": timestamp(candle.start),
+        "open": _text(candle.open),
+        "high": _text(candle.high),
+        "low": _text(candle.low),
+        "close": _text(candle.close),
+        "volume": _text(candle.volume),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 from typer.testing import CliRunner
@@ -48,11 +49,14 @@ def solver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Solver:
     return run
 
 
+Answer = tuple[int, Any]
+
+
 class Service:
-    """Answers `(method, path)` as set in `answers`, and keeps what it was asked."""
+    """Answers `(method, path)` as set in `answers`, or as a function of query and body, and keeps what it was asked."""
 
     def __init__(self) -> None:
-        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
+        self.answers: dict[tuple[str, str], Answer | Callable[[dict[str, str], Any], Answer]] = {}
         self.asked: list[tuple[str, str, Any]] = []
         self.url = ""
         self._changed = threading.Condition()
@@ -82,10 +86,11 @@ def service(tmp_path: Path) -> Iterator[Service]:
         def _answer(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            path = self.path.partition("?")[0]
+            path, _, query = self.path.partition("?")
             service.note(self.command, path, body)
             missing = {"type": "urn:solver:problem:not-found", "title": "Not found", "status": 404, "detail": path}
-            status, document = service.answers.get((self.command, path), (404, missing))
+            answer = service.answers.get((self.command, path), (404, missing))
+            status, document = answer(dict(parse_qsl(query)), body) if callable(answer) else answer
             content = json.dumps(document).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")

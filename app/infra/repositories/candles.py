@@ -1,6 +1,7 @@
 """Candles as exchanges and files state them, and the bars that follow from those of all sources."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
 
@@ -52,6 +53,29 @@ SELECT (SELECT count(*) FROM stated), (SELECT count(*) FROM merged),
        (SELECT count(pg_notify('{WORK_CHANNEL}', '{BAR_DUE}')) FROM due WHERE is_new)
 """
 
+# The key has the start before the source, so that a page is one walk along it.
+_LISTED = """
+SELECT start, source, open, high, low, close, volume FROM lake.candle
+WHERE instrument = $1 AND interval_s = $2 AND start >= $3 AND start < $4 AND ($5::text IS NULL OR source = $5)
+  AND ($6::timestamptz IS NULL OR (start {after_or_at} $6 AND (start, source) {after} ($6, $7::text)))
+ORDER BY start {order}, source {order} LIMIT $8
+"""
+_LISTED_DOWN = _LISTED.format(after="<", after_or_at="<=", order="DESC")
+_LISTED_UP = _LISTED.format(after=">", after_or_at=">=", order="ASC")
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCandle:
+    """One candle of one source."""
+
+    start: datetime
+    source: str
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
 
 async def add(connection: Connection, instrument: str, interval_s: int, source: str, candles: Sequence[Candle]) -> int:
     """Store candles of one source, one per start, and the bars that change; answers how many were new or differed."""
@@ -59,3 +83,29 @@ async def add(connection: Connection, instrument: str, interval_s: int, source: 
     row = await connection.fetchrow(_ADD, instrument, interval_s, source, *columns)
     assert row is not None
     return int(row[0])
+
+
+async def listed(
+    connection: Connection,
+    instrument: str,
+    interval_s: int,
+    *,
+    begin: datetime,
+    end: datetime,
+    source: str | None,
+    after: tuple[datetime, str] | None,
+    limit: int,
+    newest_first: bool,
+) -> list[StoredCandle]:
+    """Read candles that start in [begin, end), behind a place (start, source)."""
+    rows = await connection.fetch(
+        _LISTED_DOWN if newest_first else _LISTED_UP,
+        instrument,
+        interval_s,
+        begin,
+        end,
+        source,
+        *(after or (None, None)),
+        limit,
+    )
+    return [StoredCandle(*row) for row in rows]

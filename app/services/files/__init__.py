@@ -1,0 +1,1 @@
+"""Market data in files and databases: one module a format, whose rows all turn into the same ticks and candles."""
