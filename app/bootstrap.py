@@ -23,9 +23,12 @@ from app.infra.onnx import BUNDLED, OnnxPredictor
 from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.bar_reading import BarReader
+from app.services.charting import Charting
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
 from app.services.features import FeatureWork
+from app.services.features_reading import FeaturesReader
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
 from app.services.health import Condition, Health, Part
@@ -33,9 +36,11 @@ from app.services.inference import InferenceWork
 from app.services.intake import Intake
 from app.services.job_kinds import job_kinds
 from app.services.jobs import Jobs
+from app.services.known_instruments import KnownInstruments
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
+from app.services.metric_reading import MetricReader
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
@@ -106,6 +111,8 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         market_data = MarketData(database, state)
         stack.push_async_callback(market_data.close)
         prices = PriceHistory(database, market_data.listing, clock, seconds_kept_h=settings.retention.second_bars_h)
+        instruments = KnownInstruments(database, market_data.listing)
+        bars = BarReader(database)
         forecaster = Forecaster(predictor, cache)
         outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
@@ -138,6 +145,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             state=state,
             market_data=market_data,
             prices=prices,
+            charting=Charting(database, prices),
+            features=FeaturesReader(database, instruments, state, bars, clock),
+            metrics=MetricReader(database, instruments, bars, clock),
             forecaster=forecaster,
             direct_solving=direct_solving,
             outlooks=outlooks,

@@ -3,10 +3,20 @@
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.routers import jobs, markets, prices, quotes, routes, solve, stream
+from app.routers import features, jobs, markets, metrics, prices, quotes, routes, solve, stream
 from app.routers.edge import ServicesFactory, assemble
 
-ROUTERS = (quotes.router, routes.router, stream.router, solve.router, markets.router, prices.router, jobs.router)
+ROUTERS = (
+    quotes.router,
+    routes.router,
+    stream.router,
+    solve.router,
+    markets.router,
+    prices.router,
+    features.router,
+    metrics.router,
+    jobs.router,
+)
 """In the order of their traffic."""
 
 

@@ -34,6 +34,8 @@ NEEDS = {
     "post /v1/prices": Scope.MARKET,
     "get /v1/prices/{instrument}": ANY,
     "get /v1/bars/{instrument}": ANY,
+    "get /v1/features/{instrument}": ANY,
+    "get /v1/metrics/{instrument}": ANY,
     "post /v1/jobs": Scope.TRAIN,
     "get /v1/jobs": Scope.TRAIN,
     "get /v1/jobs/{job_id}": Scope.TRAIN,
