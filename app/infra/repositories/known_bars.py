@@ -23,12 +23,13 @@ FROM {_RANGES} CROSS JOIN LATERAL (
 ) b
 """
 
-# Of bars of several lengths in one interval the finest count: the others say the same once more.
+# What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
 _INTERVALS = f"""
 SELECT coalesce(sum(rows), 0)::bigint, string_agg({_BAR.format(start="bucket")}, ''::bytea ORDER BY bucket)
 FROM (
   SELECT DISTINCT ON (bucket) * FROM (
-    SELECT (floor(extract(epoch FROM b.start) / $4::int) * $4::int)::float8 AS bucket, span_s, count(*) AS rows,
+    SELECT (floor(extract(epoch FROM b.start) / $4::int) * $4::int)::float8 AS bucket,
+           CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade, count(*) AS rows,
            (array_agg(open ORDER BY first_at, open))[1] AS open, max(high) AS high, min(low) AS low,
            (array_agg(close ORDER BY last_at DESC, close DESC))[1] AS close,
            sum(volume) AS volume, sum(notional) AS notional, sum(count) AS count, sum(price_sum) AS price_sum,
@@ -38,7 +39,7 @@ FROM (
       WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
     ) b
     GROUP BY 1, 2
-  ) spans ORDER BY bucket, span_s
+  ) graded ORDER BY bucket, grade
 ) intervals
 """
 
