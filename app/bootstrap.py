@@ -27,6 +27,7 @@ from app.services.bar_reading import BarReader
 from app.services.charting import Charting
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
+from app.services.feature_sets import FeatureSets, SetReader
 from app.services.features import FeatureWork
 from app.services.features_reading import FeaturesReader
 from app.services.feedback import Feedback
@@ -40,6 +41,7 @@ from app.services.known_instruments import KnownInstruments
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
+from app.services.metric_plugins import load_plugins
 from app.services.metric_reading import MetricReader
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
@@ -113,6 +115,9 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         prices = PriceHistory(database, market_data.listing, clock, seconds_kept_h=settings.retention.second_bars_h)
         instruments = KnownInstruments(database, market_data.listing)
         bars = BarReader(database)
+        plugins = load_plugins()
+        features = FeaturesReader(database, instruments, state, bars, clock)
+        feature_sets = FeatureSets(database, plugins)
         forecaster = Forecaster(predictor, cache)
         outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
@@ -146,8 +151,10 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             market_data=market_data,
             prices=prices,
             charting=Charting(database, prices),
-            features=FeaturesReader(database, instruments, state, bars, clock),
-            metrics=MetricReader(database, instruments, bars, clock),
+            features=features,
+            feature_sets=feature_sets,
+            set_rows=SetReader(feature_sets, features, instruments, bars, plugins),
+            metrics=MetricReader(database, instruments, bars, clock, plugins),
             forecaster=forecaster,
             direct_solving=direct_solving,
             outlooks=outlooks,

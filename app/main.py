@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.routers import features, jobs, markets, metrics, prices, quotes, routes, solve, stream
+from app.routers import feature_sets, features, jobs, markets, metrics, prices, quotes, routes, solve, stream
 from app.routers.edge import ServicesFactory, assemble
 
 ROUTERS = (
@@ -14,6 +14,7 @@ ROUTERS = (
     markets.router,
     prices.router,
     features.router,
+    feature_sets.router,
     metrics.router,
     jobs.router,
 )

@@ -9,13 +9,14 @@ import httpx
 from app.config import Settings
 from app.domain.errors import Unauthenticated
 from app.infra.db import Database
-from app.routers import features, jobs, markets, metrics, prices
+from app.routers import feature_sets, features, jobs, markets, metrics, prices
 from app.routers.edge import assemble
 from app.services.access import Identity, Scope
 from app.services.archive import Archive
 from app.services.bar_reading import BarReader
 from app.services.charting import Charting
 from app.services.container import Services
+from app.services.feature_sets import FeatureSets, SetReader
 from app.services.features_reading import FeaturesReader
 from app.services.job_kinds import job_kinds
 from app.services.jobs import Jobs
@@ -55,19 +56,27 @@ async def data_edge(
     market_data = MarketData(database, state)
     price_history = PriceHistory(database, market_data.listing, clock)
     instruments, bars = KnownInstruments(database, market_data.listing), BarReader(database)
+    features_reader = FeaturesReader(database, instruments, state, bars, clock)
+    feature_sets_kept = FeatureSets(database)
     services = SimpleNamespace(
         settings=settings,
         access=NamedKeys(),
         market_data=market_data,
         prices=price_history,
         charting=Charting(database, price_history),
-        features=FeaturesReader(database, instruments, state, bars, clock),
+        features=features_reader,
+        feature_sets=feature_sets_kept,
+        set_rows=SetReader(feature_sets_kept, features_reader, instruments, bars),
         metrics=MetricReader(database, instruments, bars, clock),
         jobs=Jobs(
             database, job_kinds(Archive(database, MemoryObjects(), clock, retention_h=settings.retention.logs_h))
         ),
     )
-    app = assemble(settings, _never, (markets.router, prices.router, features.router, metrics.router, jobs.router))
+    app = assemble(
+        settings,
+        _never,
+        (markets.router, prices.router, features.router, feature_sets.router, metrics.router, jobs.router),
+    )
     app.state.services = services
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://solver", headers={"Authorization": f"Bearer {key}"}

@@ -9,6 +9,7 @@ from app.services.access import Access
 from app.services.archive import Archive
 from app.services.charting import Charting
 from app.services.direct_solving import DirectSolving
+from app.services.feature_sets import FeatureSets, SetReader
 from app.services.features_reading import FeaturesReader
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
@@ -40,6 +41,8 @@ class Services:
     prices: PriceHistory
     charting: Charting
     features: FeaturesReader
+    feature_sets: FeatureSets
+    set_rows: SetReader
     metrics: MetricReader
     forecaster: Forecaster
     outlooks: Outlooks
