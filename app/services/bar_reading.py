@@ -16,7 +16,6 @@ _PART_S = 20_000.0
 _FEW, _MANY = 5_000, 40_000
 _MOST_TICKS = 400_000
 _TICKS_A_TIME = 50_000
-_REBUILT_UP_TO_S = 60
 _LOOKS_BACK = 8
 _BEGINNING_S = -60_000_000_000.0
 _SETTLING_S = 5.0
@@ -115,7 +114,7 @@ def _to_rebuild(stored: KnownBars, as_of_s: float) -> KnownBars:
     # every bar is added up anew, so that what arrives later changes no bit of the answer.
     table = stored.table
     bars = stored.bars
-    if bars.interval_s > _REBUILT_UP_TO_S or bars.count.sum() > _MOST_TICKS:
+    if bars.count.sum() > _MOST_TICKS:
         table = table[stored.known_at > as_of_s]
     return KnownBars.from_table(bars.instrument, table, bars.interval_s)
 

@@ -119,7 +119,7 @@ async def test_what_was_known_does_not_change_with_what_comes_later(
     earlier = await ask(client, as_of=as_of, interval=interval)
     assert known_now["known_ts"] > earlier["known_ts"]
     if interval == 1:
-        assert known_now["features"]["realised_volatility_288"] != earlier["features"]["realised_volatility_288"]
+        assert known_now["features"]["log_volume_288"] != earlier["features"]["log_volume_288"]
 
 
 async def test_second_that_arrived_later_was_silence_then(client: httpx.AsyncClient) -> None:
