@@ -33,10 +33,14 @@ from app.models import SCHEMA_REVISION
 from app.services.access import Access
 from app.services.archive import Archive
 from app.services.backfilling import Backfilling
+from app.services.bar_reading import BarReader
 from app.services.book_sampling import BookSampling
+from app.services.charting import Charting
 from app.services.container import Services
 from app.services.direct_solving import DirectSolving
+from app.services.feature_sets import FeatureSets, SetReader
 from app.services.features import FeatureWork
+from app.services.features_reading import FeaturesReader
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
 from app.services.health import Condition, Health, Part
@@ -44,11 +48,13 @@ from app.services.inference import InferenceWork
 from app.services.intake import Intake
 from app.services.job_kinds import job_kinds
 from app.services.jobs import Jobs
+from app.services.known_instruments import KnownInstruments
 from app.services.log_sink import LogSink, Publish, log_document
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState, SnapshotReader
 from app.services.metering import Metering
 from app.services.metric_plugins import load_plugins
+from app.services.metric_reading import MetricReader
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Cache, Limiter, Runner
 from app.services.price_history import PriceHistory
@@ -121,6 +127,11 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         market_data = MarketData(database, state)
         stack.push_async_callback(market_data.close)
         prices = PriceHistory(database, market_data.listing, clock, seconds_kept_h=settings.retention.second_bars_h)
+        instruments = KnownInstruments(database, market_data.listing)
+        bars = BarReader(database)
+        plugins = load_plugins()
+        features = FeaturesReader(database, instruments, state, bars, clock)
+        feature_sets = FeatureSets(database, plugins)
         forecaster = Forecaster(predictor, cache)
         outlooks = Outlooks(database, prices, forecaster, clock)
         relay = settings.bus.kind == "pubsub"
@@ -137,7 +148,6 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
         stack.push_async_callback(direct_solving.close)
         objects = LocalObjects(DataDirectory(settings.data_dir).objects)
         archive = Archive(database, objects, clock, retention_h=settings.retention.logs_h)
-        plugins = load_plugins()
         backfilling = Backfilling(database, clock, plugins=plugins, intervals=settings.metrics.intervals)
         jobs = Jobs(database, job_kinds(archive, backfilling))
         yield Services(
@@ -155,6 +165,11 @@ async def open_services(settings: Settings, role: Role) -> AsyncIterator[Service
             state=state,
             market_data=market_data,
             prices=prices,
+            charting=Charting(database, prices),
+            features=features,
+            feature_sets=feature_sets,
+            set_rows=SetReader(feature_sets, features, instruments, bars, plugins),
+            metrics=MetricReader(database, instruments, bars, clock, plugins),
             forecaster=forecaster,
             direct_solving=direct_solving,
             outlooks=outlooks,

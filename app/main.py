@@ -3,7 +3,19 @@
 from fastapi import FastAPI
 
 from app.config import Settings
-from app.routers import candles, jobs, markets, prices, quotes, routes, solve, stream
+from app.routers import (
+    candles,
+    feature_sets,
+    features,
+    jobs,
+    markets,
+    metrics,
+    prices,
+    quotes,
+    routes,
+    solve,
+    stream,
+)
 from app.routers.edge import ServicesFactory, assemble
 
 ROUTERS = (
@@ -14,6 +26,9 @@ ROUTERS = (
     markets.router,
     prices.router,
     candles.router,
+    features.router,
+    feature_sets.router,
+    metrics.router,
     jobs.router,
 )
 """In the order of their traffic."""

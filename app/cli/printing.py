@@ -171,7 +171,7 @@ def problem_of(error: BaseException) -> dict[str, Any] | None:
         return _client_problem(error)
     from app.domain.errors import Infeasible, Invalid, NotFound, SolverError, Unavailable
     from app.infra.embedded.errors import EmbeddedError
-    from app.services.extras import MissingExtra
+    from app.infra.extras import MissingExtra
 
     if isinstance(error, EmbeddedError):
         return {"title": "This machine's installation", "detail": str(error)}

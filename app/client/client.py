@@ -174,8 +174,11 @@ class SolverClient:
         """List ticks as `{items, next}`. Filters: begin, to, source, order, limit, cursor."""
         return await self._get(f"/v1/prices/{_part(instrument)}", params=_span(filters))
 
-    async def bars(self, /, instrument: str, *, interval_s: int = 60, **filters: Any) -> Document:
-        """List bars as `{items, next}`. Filters: begin, to, order, limit, cursor."""
+    async def bars(self, /, instrument: str, *, interval_s: int | None = None, **filters: Any) -> Document:
+        """List bars of an interval, a minute unless told, as `{items, next}`.
+
+        Filters: begin, to, order, limit, cursor, and points: so many bars at most, of the interval that fits.
+        """
         return await self._get(f"/v1/bars/{_part(instrument)}", params={"interval": interval_s, **_span(filters)})
 
     async def put_candles(
@@ -193,6 +196,41 @@ class SolverClient:
     async def candles(self, /, instrument: str, *, interval_s: int = 60, **filters: Any) -> Document:
         """List candles as they were written, as `{items, next}`. Filters: begin, to, source, order, limit, cursor."""
         return await self._get(f"/v1/candles/{_part(instrument)}", params={"interval": interval_s, **_span(filters)})
+
+    async def features(self, /, instrument: str, *, interval_s: int | None = None, **filters: Any) -> Document:
+        """Read the features of a market as served now, or as known at `as_of`.
+
+        `feature_set`, a name or name@version, asks for the columns of a set. With begin, to or cursor, lists stored
+        vectors as `{items, next}`; further filters: order, limit.
+        """
+        params = {"interval": interval_s, "set": filters.pop("feature_set", None), **_span(filters)}
+        return await self._get(f"/v1/features/{_part(instrument)}", params=params)
+
+    async def metrics(
+        self, /, instrument: str, names: Sequence[str] = (), *, interval_s: int | None = None, **filters: Any
+    ) -> Document:
+        """List metrics of an instrument over time as `{items, next}`.
+
+        Filters: begin, to, as_of, order, limit, cursor, and points: the whole span thinned to so many moments.
+        """
+        params = {"names": ",".join(names) or None, "interval": interval_s, **_span(filters)}
+        return await self._get(f"/v1/metrics/{_part(instrument)}", params=params)
+
+    async def metric_catalog(self) -> Document:
+        """List every metric there is."""
+        return await self._get("/v1/metrics")
+
+    async def define_feature_set(self, feature_set: Mapping[str, Any]) -> Document:
+        """Store the next version of a feature set; the same columns again are the version they have."""
+        return await self._post("/v1/feature-sets", feature_set)
+
+    async def feature_sets(self, /, **filters: Any) -> Document:
+        """List feature sets as `{items, next}`. Filters: limit, cursor."""
+        return await self._get("/v1/feature-sets", params=filters)
+
+    async def get_feature_set(self, name: str, version: int | None = None) -> Document:
+        """Read a version of a feature set, the newest unless told."""
+        return await self._get(f"/v1/feature-sets/{_part(name)}", params={"version": version})
 
     async def submit_job(self, kind: str, params: Mapping[str, Any] | None = None) -> Document:
         """Ask for a job. It is not asked for again when the answer is lost."""

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 from app.domain.errors import Invalid
-from app.services.extras import load_extra
+from app.infra.extras import load_extra
 
 T = TypeVar("T")
 

@@ -38,6 +38,11 @@ async def ready(request: Request, use: Annotated[Services, Depends(services)]) -
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics() -> Response:
-    """Write the metrics of this process as text."""
+async def metrics(request: Request) -> Response:
+    """Write the metrics of this process as text.
+
+    `GET /v1/metrics` with `Accept: application/json` lists the metrics of instruments instead.
+    """
+    if request.url.path.startswith("/v1/") and "application/json" in request.headers.get("accept", ""):
+        return Json(services(request).metrics.catalog())
     return Response(telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})

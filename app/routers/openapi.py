@@ -41,6 +41,8 @@ TAGS = [
     {"name": "solve", "description": "Trades with markets of their own, with nothing stored"},
     {"name": "markets", "description": "Liquidity in, listings out"},
     {"name": "prices", "description": "Ticks in, history out"},
+    {"name": "features", "description": "What the models read, now and as known at any time"},
+    {"name": "metrics", "description": "Indicators of instruments over time"},
     {"name": "jobs", "description": "Long work"},
     {"name": "health", "description": "Probes and metrics; no key needed"},
 ]

@@ -11,6 +11,7 @@ from app.routers.answers import Json
 from app.routers.deps import AnyProgram, MarketWriter, read, sends_lines, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
+from app.services.charting import MAX_POINTS
 from app.services.documents import timestamp
 from app.services.price_history import MAX_INTERVAL_S, Span
 from app.services.schemas.base import NAME_PATTERN
@@ -91,23 +92,42 @@ async def list_bars(
     request: Request,
     program: AnyProgram,
     instrument: Instrument,
-    interval: Annotated[int, Query(ge=1, le=MAX_INTERVAL_S, description="seconds a bar covers")] = 60,
+    interval: Annotated[
+        int | None, Query(ge=1, le=MAX_INTERVAL_S, description="seconds a bar covers; 60 unless `points` says")
+    ] = None,
     begin: From = None,
     to: To = None,
+    points: Annotated[
+        int | None, Query(ge=1, le=MAX_POINTS, description="for charts: choose the shortest interval with no more bars")
+    ] = None,
     order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:
     """Answer `{items, next}`: bars that start in [from, to), on a grid that counts from 1970; silence has no bar.
 
+    With `points`, as many bars as that come in one answer; `next` is then null unless adding them up takes long.
     Pages of long intervals hold fewer bars than `limit`. 404 as for prices.
     """
+    span = Span(begin, to, newest_first=order == "desc")
+    if points is not None:
+        return await _chart(request, instrument, span, interval, points, cursor)
     place = place_of(cursor, datetime)
     items, last = await services(request).prices.list_bars(
-        instrument,
-        Span(begin, to, newest_first=order == "desc"),
-        interval_s=interval,
-        after=None if place is None else place[0],
-        limit=limit,
+        instrument, span, interval_s=interval or 60, after=None if place is None else place[0], limit=limit
     )
     return page(items, None if last is None else (timestamp(last),))
+
+
+async def _chart(
+    request: Request, instrument: str, span: Span, interval: int | None, points: int, cursor: str | None
+) -> Response:
+    charting = services(request).charting
+    place = place_of(cursor, datetime, int)
+    if place is not None:
+        interval = min(max(place[1], 1), MAX_INTERVAL_S)
+    interval = interval or await charting.interval_s(instrument, span, points)
+    items, last = await charting.bars(
+        instrument, span, interval_s=interval, after=None if place is None else place[0], points=points
+    )
+    return page(items, None if last is None else (timestamp(last), str(interval)))

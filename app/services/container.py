@@ -8,13 +8,17 @@ from app.infra.db import Database
 from app.infra.listener import Listener
 from app.services.access import Access
 from app.services.archive import Archive
+from app.services.charting import Charting
 from app.services.direct_solving import DirectSolving
+from app.services.feature_sets import FeatureSets, SetReader
+from app.services.features_reading import FeaturesReader
 from app.services.feedback import Feedback
 from app.services.forecasting import Forecaster
 from app.services.health import Health
 from app.services.jobs import Jobs
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState
+from app.services.metric_reading import MetricReader
 from app.services.outlooks import Outlooks
 from app.services.ports import Bus, Clock
 from app.services.price_history import PriceHistory
@@ -36,6 +40,11 @@ class Services:
     state: MarketState
     market_data: MarketData
     prices: PriceHistory
+    charting: Charting
+    features: FeaturesReader
+    feature_sets: FeatureSets
+    set_rows: SetReader
+    metrics: MetricReader
     forecaster: Forecaster
     outlooks: Outlooks
     quoting: Quoting

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import datetime
 from uuid import UUID
 
 import orjson
@@ -93,6 +95,13 @@ class SnapshotReader:
         self._size = size
         self._snapshots: OrderedDict[UUID, StoredSnapshot] = OrderedDict()
         self._markets: OrderedDict[tuple[str, int], tuple[Market, PreparedMarket | None]] = OrderedDict()
+
+    async def written_at(self, market_ids: Sequence[str]) -> dict[str, datetime]:
+        """Tell when markets were last written. Raises Unavailable."""
+        if not market_ids:
+            return {}
+        async with self._database.connection() as connection:
+            return await repository.written_at(connection, market_ids)
 
     async def read(self, identifier: UUID) -> StoredSnapshot:
         """Read the markets and the decimals of a snapshot. Raises Unavailable."""

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from app.cli.connecting import runtime_overrides, tool_settings
 from app.infra.embedded.layout import DataDirectory
-from tests.cli.conftest import Solver
+from tests.cli.conftest import Service, Solver
 
 FORECAST = {"route_id": str(uuid4()), "document": {"volatility": None}, "compute_ms": 1.5}
 TICK = {"instrument": "BTC-USD", "source": "kraken", "at": "2026-01-05T12:00:00.5Z", "price": 64000.5, "size": 0.25}
@@ -177,3 +177,26 @@ def test_tables_go_by_their_plural_and_rows_of_any_time_find_their_partition(on_
     refused = on_database("data", "write", "bars", "-", stdin=json.dumps({**row, "start": "soon"}))
     assert refused.exit_code == 1
     assert "soon" in refused.stderr
+
+
+def test_features_are_shown_as_the_service_tells_them(solver: Solver, service: Service) -> None:
+    vector = {"as_of": "2026-01-05T12:00:00.000000Z", "stale": [], "features": {"log_return_1": 0.5, "adx_14": None}}
+    service.answers["GET", "/v1/features/BTC-USD"] = (200, vector)
+    assert solver("data", "features", "BTC-USD", "--json").document == vector
+    shown = solver("data", "features", "BTC-USD", "--as-of", "2026-01-05T12:00:00Z").stdout
+    assert "adx_14" in shown
+    assert "–" in shown
+
+
+def test_metrics_and_sets_are_listed(solver: Solver, service: Service) -> None:
+    item = {"event_ts": "2026-01-05T12:00:00.000000Z", "values": {"ts.rsi": 50.0}}
+    service.answers["GET", "/v1/metrics/BTC-USD"] = (200, {"items": [item], "next": None})
+    assert solver("data", "metrics", "BTC-USD", "--name", "ts.rsi", "--json").document == [item]
+    assert "ts.rsi" in solver("data", "metrics", "BTC-USD", "--name", "ts.rsi").stdout
+    kept = {"name": "mine", "version": 2, "interval_s": 60, "instruments": ["*"], "column_names": ["ts.rsi"]}
+    service.answers["GET", "/v1/feature-sets"] = (200, {"items": [kept], "next": None})
+    assert "mine@2" in solver("data", "sets").stdout
+    service.answers["POST", "/v1/feature-sets"] = (201, kept)
+    document = {"name": "mine", "columns": ["ts.rsi"]}
+    assert solver("data", "define", "-", stdin=json.dumps(document)).stdout == "mine@2\n"
+    assert service.bodies("/v1/feature-sets")[-1] == document

@@ -203,6 +203,21 @@ async def test_names_and_times_find_their_way_into_the_url() -> None:
     assert requests[2].url.raw_path == b"/v1/markets/uni:a%2Fb"
 
 
+async def test_what_was_measured_is_asked_for_by_name() -> None:
+    client, requests = scripted(*(httpx.Response(200, json={}) for _ in range(5)))
+    async with client:
+        await client.metrics("BTC-USD", ["ts.rsi", "ta.rsi_14"], interval_s=60, points=300)
+        await client.features("BTC-USD", feature_set="momentum@2", as_of=datetime(2026, 1, 5, tzinfo=UTC))
+        await client.features("BTC-USD")
+        await client.metric_catalog()
+        await client.get_feature_set("momentum", 2)
+    assert dict(requests[0].url.params) == {"names": "ts.rsi,ta.rsi_14", "interval": "60", "points": "300"}
+    assert dict(requests[1].url.params) == {"set": "momentum@2", "as_of": "2026-01-05T00:00:00+00:00"}
+    assert str(requests[2].url) == "http://solver.test/v1/features/BTC-USD"
+    assert requests[3].headers["Accept"] == "application/json"
+    assert str(requests[4].url) == "http://solver.test/v1/feature-sets/momentum?version=2"
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [(None, None), ("2", 2.0), ("-1", 0.0), ("soon", None), ("Mon, 05 Jan 2026 12:00:10 GMT", 10.0)],

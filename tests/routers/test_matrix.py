@@ -36,6 +36,11 @@ NEEDS = {
     "get /v1/bars/{instrument}": ANY,
     "post /v1/candles": Scope.MARKET,
     "get /v1/candles/{instrument}": ANY,
+    "get /v1/features/{instrument}": ANY,
+    "post /v1/feature-sets": Scope.MARKET,
+    "get /v1/feature-sets": ANY,
+    "get /v1/feature-sets/{name}": ANY,
+    "get /v1/metrics/{instrument}": ANY,
     "post /v1/jobs": Scope.TRAIN,
     "get /v1/jobs": Scope.TRAIN,
     "get /v1/jobs/{job_id}": Scope.TRAIN,
@@ -46,6 +51,7 @@ _VALUES = {
     "{job_id}": "01890a5d-ac96-774b-bcce-b302099a8057",
     "{market_id}": "kraken:BTC-USD",
     "{instrument}": "BTC-USD",
+    "{name}": "momentum",
 }
 
 

@@ -65,7 +65,7 @@ class ScriptedFeatures:
             return Invalid("this can never work")
         if name == "flaky":
             return LookupError("not yet")
-        row = ("BTC-USD", None, "hash", "{0}" if name != "unstorable" else "{x}", "{0}", 1.0)
+        row = ("BTC-USD", None, "hash", "{0}" if name != "unstorable" else "{x}", "{0}", "{}", "{}", 1.0)
         return Result(
             RouteStatus.FEATURES_READY,
             (EventType.DATA_EXISTS, EventType.FEATURES_GENERATED, EventType.FEATURES_INSERTED),

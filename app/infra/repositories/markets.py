@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from app.infra.db import Connection
 
@@ -96,6 +97,14 @@ async def revisions(connection: Connection, wanted: Sequence[tuple[str, int]]) -
         list(numbers),
     )
     return {(row[0], row[1]): row[2] for row in rows}
+
+
+async def written_at(connection: Connection, market_ids: Sequence[str]) -> dict[str, datetime]:
+    """Tell when markets were last written."""
+    rows = await connection.fetch(
+        "SELECT market_id, updated_at FROM lake.market WHERE market_id = ANY($1)", list(market_ids)
+    )
+    return {row[0]: row[1] for row in rows}
 
 
 async def snapshot(connection: Connection, identifier: object) -> tuple[str, str] | None:

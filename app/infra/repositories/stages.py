@@ -48,14 +48,19 @@ FROM_STATUS = {
 
 _STORE = {
     Stage.FEATURES: """
-  INSERT INTO warehouse.feature (route_id, instrument, event_at, schema_hash, market, request, compute_ms)
-  SELECT m.id, x.instrument, x.event_at, x.schema_hash, x.market::float8[], x.request::float8[], x.compute_ms
+  INSERT INTO warehouse.feature
+    (route_id, instrument, event_at, schema_hash, market, request, missing, stale, compute_ms)
+  SELECT m.id, x.instrument, x.event_at, x.schema_hash, x.market::float8[], x.request::float8[], x.missing::text[],
+         x.stale::text[], x.compute_ms
   FROM moved m JOIN (
-    SELECT * FROM unnest($15::text[], $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::float8[])
-      WITH ORDINALITY AS t(instrument, event_at, schema_hash, market, request, compute_ms, n)) x ON x.n = m.n
+    SELECT * FROM unnest($15::text[], $16::timestamptz[], $17::text[], $18::text[], $19::text[], $20::text[],
+                         $21::text[], $22::float8[])
+      WITH ORDINALITY AS t(instrument, event_at, schema_hash, market, request, missing, stale, compute_ms, n)) x
+    ON x.n = m.n
   ON CONFLICT (route_id) DO UPDATE
   SET instrument = excluded.instrument, event_at = excluded.event_at, schema_hash = excluded.schema_hash,
-      market = excluded.market, request = excluded.request, compute_ms = excluded.compute_ms
+      market = excluded.market, request = excluded.request, missing = excluded.missing,
+      stale = excluded.stale, compute_ms = excluded.compute_ms
 """,
     Stage.INFERENCE: """
   INSERT INTO warehouse.forecast (route_id, document, compute_ms)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from app.domain.errors import Invalid
-from app.services.extras import load_extra
+from app.infra.extras import load_extra
 from app.services.files.opened import OpenedFile
 from app.services.files.table import CHUNK_ROWS, Chunk, Field
 

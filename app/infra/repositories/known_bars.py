@@ -1,0 +1,145 @@
+"""Bars and ticks as tables of numbers, with when each was known."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+
+from app.domain.bars import FloatArray
+from app.domain.known_bars import KNOWN_COLUMNS, TICK_COLUMNS, Ranges
+from app.infra.db import Connection
+
+# Numbers travel as one string of bytes: decoding arrays of them would hold the event loop up.
+_BAR = """float8send({start}) || float8send(open) || float8send(high) || float8send(low) || float8send(close)
+  || float8send(volume) || float8send(notional) || float8send(count::float8) || float8send(price_sum)
+  || float8send(extract(epoch FROM last_at)::float8) || float8send(extract(epoch FROM known_at)::float8)"""
+
+_RANGES = "unnest($2::float8[], $3::float8[]) AS r(begins, ends)"
+
+_SECONDS = f"""
+SELECT count(*), string_agg({_BAR.format(start="extract(epoch FROM b.start)::float8")}, ''::bytea ORDER BY b.start)
+FROM {_RANGES} CROSS JOIN LATERAL (
+  SELECT * FROM lake.bar
+  WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s = 1
+) b
+"""
+
+# What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
+_INTERVALS = f"""
+SELECT coalesce(sum(rows), 0)::bigint, string_agg({_BAR.format(start="bucket")}, ''::bytea ORDER BY bucket)
+FROM (
+  SELECT DISTINCT ON (bucket) * FROM (
+    SELECT (floor(extract(epoch FROM b.start) / $4::int) * $4::int)::float8 AS bucket,
+           CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade, count(*) AS rows,
+           (array_agg(open ORDER BY first_at, open))[1] AS open, max(high) AS high, min(low) AS low,
+           (array_agg(close ORDER BY last_at DESC, close DESC))[1] AS close,
+           sum(volume) AS volume, sum(notional) AS notional, sum(count) AS count, sum(price_sum) AS price_sum,
+           max(last_at) AS last_at, max(known_at) AS known_at
+    FROM {_RANGES} CROSS JOIN LATERAL (
+      SELECT * FROM lake.bar
+      WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
+    ) b
+    GROUP BY 1, 2
+  ) graded ORDER BY bucket, grade
+) intervals
+"""
+
+_TICKS = f"""
+SELECT count(*), string_agg(float8send(extract(epoch FROM p.at)::float8) || float8send(p.price) || float8send(p.size)
+                            || float8send(extract(epoch FROM p.known_at)::float8), ''::bytea ORDER BY p.at, p.price)
+FROM {_RANGES} CROSS JOIN LATERAL (
+  SELECT at, price, size, known_at FROM lake.price
+  WHERE instrument = $1 AND at >= to_timestamp(r.begins) AND at < to_timestamp(r.ends) AND known_at <= $4
+) p
+"""
+
+
+async def bars(connection: Connection, instrument: str, interval_s: int, ranges: Ranges) -> tuple[int, FloatArray]:
+    """Read bars as they stand, rows of `KNOWN_COLUMNS`; the first answer is how many stored rows they add up."""
+    arguments = (instrument, ranges.begins.tolist(), ranges.ends.tolist())
+    if interval_s == 1:
+        row = await connection.fetchrow(_SECONDS, *arguments)
+    else:
+        row = await connection.fetchrow(_INTERVALS, *arguments, interval_s)
+    assert row is not None
+    return row[0], _table(row[1], len(KNOWN_COLUMNS))
+
+
+async def ticks(connection: Connection, instrument: str, ranges: Ranges, as_of: datetime) -> FloatArray:
+    """Read the ticks known at a time, rows of `TICK_COLUMNS`, ordered by time and price."""
+    row = await connection.fetchrow(_TICKS, instrument, ranges.begins.tolist(), ranges.ends.tolist(), as_of)
+    assert row is not None
+    return _table(row[1], len(TICK_COLUMNS))
+
+
+async def starts(connection: Connection, instrument: str, interval_s: int, begin_s: float, end_s: float) -> FloatArray:
+    """Tell which intervals that begin in [begin, end) have a bar, ascending."""
+    row = await connection.fetchrow(
+        """
+        SELECT string_agg(float8send(bucket), ''::bytea ORDER BY bucket) FROM (
+          SELECT DISTINCT (floor(extract(epoch FROM start) / $4::int) * $4::int)::float8 AS bucket FROM lake.bar
+          WHERE instrument = $1 AND start >= to_timestamp($2::float8) AND start < to_timestamp($3::float8)
+            AND span_s <= $4
+        ) buckets
+        """,
+        instrument,
+        begin_s,
+        end_s,
+        interval_s,
+    )
+    assert row is not None
+    return _table(row[0], 1)[:, 0]
+
+
+async def latest_starts(connection: Connection, instrument: str, interval_s: int, ranges: Ranges) -> FloatArray:
+    """Find the last stored bar that begins in each range, of those that have one."""
+    row = await connection.fetchrow(
+        f"""
+        SELECT string_agg(float8send(extract(epoch FROM b.start)::float8), ''::bytea ORDER BY b.start)
+        FROM {_RANGES} CROSS JOIN LATERAL (
+          SELECT start FROM lake.bar
+          WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
+          ORDER BY start DESC LIMIT 1
+        ) b
+        """,
+        instrument,
+        ranges.begins.tolist(),
+        ranges.ends.tolist(),
+        interval_s,
+    )
+    assert row is not None
+    return _table(row[0], 1)[:, 0]
+
+
+async def nearest_start(
+    connection: Connection, instrument: str, begin_s: float, end_s: float, *, newest: bool, span_s: int
+) -> float | None:
+    """Find the first or the last bar that begins in [begin, end) and is no longer than `span_s`."""
+    order = "DESC" if newest else "ASC"
+    start: datetime | None = await connection.fetchval(
+        f"""
+        SELECT start FROM lake.bar WHERE instrument = $1 AND start >= to_timestamp($2::float8)
+          AND start < to_timestamp($3::float8) AND span_s <= $4 ORDER BY start {order} LIMIT 1
+        """,
+        instrument,
+        begin_s,
+        end_s,
+        span_s,
+    )
+    return None if start is None else start.astimezone(UTC).timestamp()
+
+
+async def has_older_writer(connection: Connection, moment: datetime) -> bool:
+    """Say whether a transaction that began no later than a time is still under way."""
+    found: bool = await connection.fetchval(
+        """
+        SELECT EXISTS (
+          SELECT FROM pg_stat_activity WHERE xact_start <= $1 AND pid <> pg_backend_pid()
+            AND datname = current_database() AND backend_type = 'client backend')
+        """,
+        moment,
+    )
+    return found
+
+
+def _table(content: bytes | None, columns: int) -> FloatArray:
+    return np.frombuffer(content or b"", dtype=">f8").reshape(-1, columns).astype(np.float64)

@@ -1,0 +1,129 @@
+"""Stored bars for windows: as they stand, or as they were known at an earlier time."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from app.domain.bars import FloatArray
+from app.domain.errors import FieldError, Invalid
+from app.domain.known_bars import KnownBars, Ranges, add_up, as_known, joined, read_by
+from app.infra.db import Database
+from app.infra.repositories import known_bars as repository
+
+MOST_ROWS = 3_000_000
+_PART_S = 20_000.0
+_FEW, _MANY = 5_000, 40_000
+_MOST_TICKS = 400_000
+_TICKS_A_TIME = 50_000
+_LOOKS_BACK = 8
+_BEGINNING_S = -60_000_000_000.0
+_SETTLING_S = 5.0
+_SETTLES_WITHIN_S = 1.0
+_SETTLE_POLL_S = 0.01
+
+
+class BarReader:
+    """Reads bars of any interval, in steps that a connection is never held long for."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def read(
+        self, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
+    ) -> KnownBars:
+        """Read the bars that begin in ranges on the interval's grid. Raises Invalid when there are too many,
+        Unavailable.
+        """
+        stored = await self._stored(instrument, interval_s, ranges)
+        if as_of is None:
+            return stored
+        ticks = await self._ticks(instrument, _to_rebuild(stored, as_of.timestamp()), as_of)
+        return await asyncio.to_thread(_rebuilt, stored, ticks, as_of)
+
+    async def before(
+        self, instrument: str, interval_s: int, moment: datetime, *, as_of: datetime | None = None
+    ) -> KnownBars:
+        """Read the bars of the window that ends at a moment; if there is none, the newest ones before it.
+
+        Raises Unavailable.
+        """
+        ranges = read_by(np.array([moment.timestamp()]), interval_s)
+        known = await self.read(instrument, interval_s, ranges, as_of=as_of)
+        for _ in range(_LOOKS_BACK):
+            if len(known.bars):
+                break
+            async with self._database.connection() as connection:
+                start = await repository.nearest_start(
+                    connection, instrument, _BEGINNING_S, float(ranges.begins[0]), newest=True, span_s=interval_s
+                )
+            if start is None:
+                break
+            end = start // interval_s * interval_s + interval_s
+            ranges = read_by(np.array([end]), interval_s)
+            known = await self.read(instrument, interval_s, ranges, as_of=as_of)
+        return known
+
+    async def settle(self, as_of: datetime, now: datetime) -> None:
+        """Wait until what was about to become known at a time just passed is there to be read. Raises Unavailable."""
+        if now - as_of > timedelta(seconds=_SETTLING_S):
+            return
+        until = asyncio.get_running_loop().time() + _SETTLES_WITHIN_S
+        while asyncio.get_running_loop().time() < until:
+            async with self._database.connection() as connection:
+                if not await repository.has_older_writer(connection, as_of):
+                    return
+            await asyncio.sleep(_SETTLE_POLL_S)
+
+    async def _stored(self, instrument: str, interval_s: int, ranges: Ranges) -> KnownBars:
+        parts: list[KnownBars] = []
+        rows, width = 0, max(_PART_S, interval_s)
+        while len(ranges.begins):
+            taken, ranges = ranges.parts(width // interval_s * interval_s)
+            async with self._database.connection() as connection:
+                read, table = await repository.bars(connection, instrument, interval_s, taken)
+            parts.append(KnownBars.from_table(instrument, table, interval_s))
+            rows += read
+            if rows > MOST_ROWS:
+                raise Invalid(
+                    f"this takes more than {MOST_ROWS:,} bars",
+                    (FieldError("/query/from", "ask for a shorter span, fewer points or a longer interval"),),
+                )
+            # Silence costs little, so the steps through it grow.
+            width = width * 4 if read < _FEW else max(width / 2, interval_s) if read > _MANY else width
+        return joined(instrument, interval_s, parts)
+
+    async def _ticks(self, instrument: str, stored: KnownBars, as_of: datetime) -> FloatArray:
+        bars = stored.bars
+        tables = [np.empty((0, 4))]
+        passed = np.cumsum(bars.count)
+        first = 0
+        while first < len(bars):
+            reach = (passed[first - 1] if first else 0.0) + _TICKS_A_TIME
+            stop = max(first + 1, int(passed.searchsorted(reach, side="right")))
+            begins = bars.start[first:stop]
+            ranges = Ranges.joined(begins, begins + bars.interval_s)
+            async with self._database.connection() as connection:
+                tables.append(await repository.ticks(connection, instrument, ranges, as_of))
+            first = stop
+        return np.concatenate(tables)
+
+
+def _to_rebuild(stored: KnownBars, as_of_s: float) -> KnownBars:
+    # Sums that grew batch by batch differ in their last bit from sums of all ticks: where it can be afforded,
+    # every bar is added up anew, so that what arrives later changes no bit of the answer.
+    table = stored.table
+    bars = stored.bars
+    if bars.count.sum() > _MOST_TICKS:
+        table = table[stored.known_at > as_of_s]
+    return KnownBars.from_table(bars.instrument, table, bars.interval_s)
+
+
+def _rebuilt(stored: KnownBars, ticks: FloatArray, as_of: datetime) -> KnownBars:
+    rebuilt = add_up(stored.bars.instrument, ticks, stored.bars.interval_s)
+    return as_known(stored, rebuilt, as_of.timestamp())
+
+
+def moment_of(seconds: float) -> datetime:
+    """Turn seconds since 1970 into a time."""
+    return datetime.fromtimestamp(seconds, UTC)
