@@ -40,7 +40,7 @@ async def test_job_is_queued_and_read(client: httpx.AsyncClient) -> None:
 async def test_unknown_kind_is_told_those_there_are(client: httpx.AsyncClient) -> None:
     refused = await client.post("/v1/jobs", json={"kind": "dance"})
     assert refused.status_code == 422
-    assert refused.json()["errors"] == [{"pointer": "/kind", "message": "must be one of: archive"}]
+    assert refused.json()["errors"] == [{"pointer": "/kind", "message": "must be one of: archive, backfill"}]
 
 
 @pytest.mark.parametrize(
