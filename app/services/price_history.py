@@ -102,11 +102,11 @@ class PriceHistory:
     async def write_ticks(self, ticks: Sequence[NewTick]) -> int:
         """Store ticks, sorted ones; answers how many were new. Raises Unavailable."""
         due_from = self._measured_from()
-        months = {(tick[2].year, tick[2].month): tick[2] for tick in ticks}
+        months, columns = await off_the_loop(partial(_prepared, ticks), is_much=len(ticks) > _FEW)
         added = await self._partitions.write(
             ("lake.price", "lake.bar"),
-            months.values(),
-            lambda connection: repository.add(connection, ticks, due_from=due_from),
+            months,
+            lambda connection: repository.add(connection, columns, due_from=due_from),
         )
         telemetry.prices_written(added)
         self._forget_latest({tick[0] for tick in ticks})
@@ -278,6 +278,11 @@ class PriceHistory:
         finally:
             for entry in entries.values():
                 entry.refresh = None
+
+
+def _prepared(ticks: Sequence[NewTick]) -> tuple[list[datetime], list[str]]:
+    months = {(tick[2].year, tick[2].month): tick[2] for tick in ticks}
+    return list(months.values()), repository.packed(ticks)
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:

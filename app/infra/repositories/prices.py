@@ -78,12 +78,14 @@ ON CONFLICT (instrument) DO UPDATE SET
   changed_at = now()
 RETURNING xmax = 0 AS is_new
 """
+# A column comes as one text: to write thousands of values one by one would take long, and no name has a space in it.
 # Only ticks that are new reach the bars. Rows are locked in one order everywhere, so that concurrent batches never wait
 # for each other in a circle: first prices, then bars, then, for as short as can be, what is due.
 _ADD = f"""
 WITH added AS (
   INSERT INTO lake.price (instrument, source, at, tick_id, price, size)
-  SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[], $4::text[], $5::float8[], $6::float8[])
+  SELECT * FROM unnest(string_to_array($1, ' '), string_to_array($2, ' '), string_to_array($3, ' ')::timestamptz[],
+                       string_to_array($4, ' '), string_to_array($5, ' ')::float8[], string_to_array($6, ' ')::float8[])
   ON CONFLICT (instrument, source, at, tick_id) DO NOTHING
   RETURNING instrument, at, price, size
 ), seconds AS (
@@ -158,12 +160,19 @@ SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
 """
 
 
-async def add(connection: Connection, ticks: Sequence[NewTick], *, due_from: datetime) -> int:
-    """Store ticks, sorted ones, and merge the new ones into the bars; answers how many were new.
+def packed(ticks: Sequence[NewTick]) -> list[str]:
+    """Write ticks, sorted ones, as `add` takes them: a column a text."""
+    instruments, sources, moments, tick_ids, prices, sizes = zip(*ticks, strict=True)
+    columns = instruments, sources, map(datetime.isoformat, moments), tick_ids, map(repr, prices), map(repr, sizes)
+    return [" ".join(column) for column in columns]
+
+
+async def add(connection: Connection, columns: Sequence[str], *, due_from: datetime) -> int:
+    """Store packed ticks and merge the new ones into the bars; answers how many were new.
 
     Metrics become due for the bars that changed, except for those before `due_from`.
     """
-    row = await connection.fetchrow(_ADD, *map(list, zip(*ticks, strict=True)), due_from)
+    row = await connection.fetchrow(_ADD, *columns, due_from)
     assert row is not None
     return int(row[0])
 
