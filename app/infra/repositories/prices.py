@@ -163,7 +163,9 @@ SELECT name, s.* FROM unnest($1::text[]) AS name CROSS JOIN LATERAL (
 def packed(ticks: Sequence[NewTick]) -> list[str]:
     """Write ticks, sorted ones, as `add` takes them: a column a text."""
     instruments, sources, moments, tick_ids, prices, sizes = zip(*ticks, strict=True)
-    columns = instruments, sources, map(datetime.isoformat, moments), tick_ids, map(repr, prices), map(repr, sizes)
+    # Many ticks share their time, and to write one takes long.
+    written = {moment: moment.isoformat() for moment in set(moments)}
+    columns = instruments, sources, map(written.__getitem__, moments), tick_ids, map(repr, prices), map(repr, sizes)
     return [" ".join(column) for column in columns]
 
 
