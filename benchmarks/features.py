@@ -1,6 +1,6 @@
 """Market data and features against their bars, with comparators in the same run: `python -m benchmarks.features`.
 
-Name parts to run only those: bar.
+Name parts to run only those: bar, ingest.
 """
 
 from argparse import ArgumentParser
@@ -8,11 +8,12 @@ from collections.abc import Callable
 from time import perf_counter
 
 from app.domain.features.warm import warm
+from benchmarks.ingesting import measure_ingest
 from benchmarks.one_bar import measure_one_bar
 from benchmarks.peers.pandas_vector import has_pandas
 from benchmarks.report import Row, report
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"bar": measure_one_bar}
+PARTS: dict[str, Callable[[], list[Row]]] = {"bar": measure_one_bar, "ingest": measure_ingest}
 
 
 def main() -> None:

@@ -2,11 +2,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from uuid import uuid4
 
 import asyncpg
 import numpy as np
 import pytest
 import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from app.domain.bars import BAR_COLUMNS, Bars, Tick, aggregate
 from app.domain.errors import Unavailable
@@ -195,3 +198,24 @@ async def test_a_partition_dropped_meanwhile_is_made_again(
     finally:
         await connection.close()
     assert await prices.write([price(old)], default_source="x") == 1
+
+
+BATCH = st.lists(st.integers(0, 59), min_size=1, max_size=20)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(batches=st.lists(BATCH, min_size=1, max_size=6))
+async def test_shuffled_late_and_repeated_batches_end_in_the_same_bars(
+    prices: PriceHistory, batches: list[list[int]]
+) -> None:
+    # Each example has an instrument of its own. Several ticks share their time, and some their second.
+    name = f"X{uuid4().hex}-USD"
+    pool = [
+        price(START - timedelta(milliseconds=1300 * (each // 2)), str(100 + each % 7 / 2), str(each % 3 / 2), name)
+        for each in range(60)
+    ]
+    for batch in batches:
+        await prices.write([pool[each] for each in batch], default_source="x")
+    sent = {each: pool[each] for batch in batches for each in batch}
+    distinct = {(tick.at, tick.price, tick.size): tick for tick in sent.values()}
+    assert_same(await prices.bars(name), expected(list(distinct.values()), name))

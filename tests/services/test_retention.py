@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from app.config import RetentionSettings
 from app.infra.db import Database
+from app.infra.repositories import retention as repository
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState
 from app.services.price_history import PriceHistory, Span
@@ -169,3 +170,23 @@ def test_by_default_only_what_can_be_measured_again_goes() -> None:
     settings = RetentionSettings()
     assert (settings.prices_h, settings.second_bars_h, settings.features_h) == (None, None, None)
     assert settings.metrics_h == settings.book_samples_h == 720
+
+
+async def test_old_rows_are_found_by_index(clean_database: Database, prices: PriceHistory) -> None:
+    await prices.write(ticks(OLD, 100), default_source="x")
+    statements: list[tuple[str, tuple[Any, ...]]] = [(repository._ROLL_UP, ("BTC-USD", START, 10))]
+    histories = (
+        repository.PRICES,
+        repository.METRICS,
+        repository.FEATURES,
+        repository.OUTCOMES,
+        repository.BOOK_SAMPLES,
+    )
+    statements += [(repository.delete_statement(history), (START, 10)) for history in histories]
+    async with clean_database.transaction() as connection:
+        # Tables this small are read in full unless that is ruled out; the plan then shows which index would serve.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        for statement, arguments in statements:
+            plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {statement}", *arguments))
+            assert "Seq Scan" not in plan
+            assert "Sort Key: t." not in plan

@@ -102,8 +102,14 @@ async def drop_partitions(connection: Connection, history: History, before: date
 
 async def delete(connection: Connection, history: History, before: datetime, *, limit: int) -> int:
     """Delete rows that are older, up to a limit; answers how many."""
+    status = await connection.execute(delete_statement(history), before, limit)
+    return int(status.split()[-1])
+
+
+def delete_statement(history: History) -> str:
+    """Write what deletes rows of a table: before a time, up to a limit."""
     key = (*history.lead, history.time, *history.rest)
-    statement = _DELETE.format(
+    return _DELETE.format(
         table=history.table,
         time=history.time,
         lead=", ".join(history.lead),
@@ -113,8 +119,6 @@ async def delete(connection: Connection, history: History, before: datetime, *, 
         t_key=_of("t", key),
         old_key=_of("old", key),
     )
-    status = await connection.execute(statement, before, limit)
-    return int(status.split()[-1])
 
 
 def _of(alias: str, columns: tuple[str, ...]) -> str:
