@@ -1,5 +1,7 @@
 """Market history in partitions by time, and what is measured from it: metrics, features, outcomes."""
 
+import hashlib
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
@@ -124,10 +126,35 @@ def _replace_prices() -> None:
         postgresql_partition_by="RANGE (at)",
     )
     op.execute("SELECT lake.ensure_partitions('lake.price', (SELECT array_agg(DISTINCT at) FROM lake.price_before))")
+    _rename_ticks()
     op.execute(
-        "INSERT INTO lake.price SELECT instrument, source, at, tick_id, price, size, known_at FROM lake.price_before"
+        "INSERT INTO lake.price"
+        " SELECT b.instrument, b.source, b.at, coalesce(r.new_id, b.tick_id), b.price, b.size, b.known_at"
+        " FROM lake.price_before b LEFT JOIN lake.price_renamed r USING (tick_id)"
     )
+    op.drop_table("price_renamed", schema="lake")
     op.drop_table("price_before", schema="lake")
+
+
+def _rename_ticks() -> None:
+    # Ticks without an id were known by a digest of what they say, and now are by the text itself: one that comes again
+    # after the upgrade still counts once. An id of the feed's own that looks like a digest is none of its tick.
+    renamed = op.create_table(
+        "price_renamed",
+        sa.Column("tick_id", sa.Text(), primary_key=True),
+        sa.Column("new_id", sa.Text()),
+        schema="lake",
+    )
+    found = op.get_bind().execute(
+        sa.text("SELECT DISTINCT tick_id, price, size FROM lake.price_before WHERE tick_id ~ '^[0-9a-f]{24}$'")
+    )
+    rows = [
+        {"tick_id": tick_id, "new_id": f"{price!r}x{size!r}"}
+        for tick_id, price, size in found
+        if tick_id == hashlib.blake2b(f"{price!r} {size!r}".encode(), digest_size=12).hexdigest()
+    ]
+    for begin in range(0, len(rows), 1_000):
+        op.bulk_insert(renamed, rows[begin : begin + 1_000])
 
 
 def _replace_bars() -> None:

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +19,11 @@ OLDER_ROWS = """
 INSERT INTO lake.route (id, program, instrument, trade, status, revision, snapshot_id)
 VALUES (gen_random_uuid(), 'desk', 'BTC-USD', '{}', 'ready', 1, gen_random_uuid());
 INSERT INTO warehouse.solution (route_id, revision, snapshot_id, document, timings)
-SELECT id, 1, snapshot_id, '{}', '{}' FROM lake.route
+SELECT id, 1, snapshot_id, '{}', '{}' FROM lake.route;
+INSERT INTO lake.price (instrument, source, at, tick_id, price, size) VALUES
+  ('BTC-USD', 'x', '2026-01-05T12:00:00Z', '9bb2d9fc46d6f0e0a5a8b1d7', 64000.5, 1),
+  ('BTC-USD', 'x', '2026-01-05T12:00:00Z', 'own', 64000.5, 1),
+  ('BTC-USD', 'x', '1997-01-05T12:00:00Z', '{digest}', 64000.5, 1)
 """
 
 
@@ -71,13 +76,16 @@ async def test_an_older_database_is_brought_up_with_its_rows(postgres_owner_url:
         try:
             await run_alembic(older_url, lambda config: command.upgrade(config, "0001"))
             older = await asyncpg.connect(older_url)
-            await older.execute(OLDER_ROWS)
+            digest = hashlib.blake2b(b"64000.5 1.0", digest_size=12).hexdigest()
+            await older.execute(OLDER_ROWS.replace("{digest}", digest))
             await older.close()
             await migrate(older_url)
             assert await is_current(older_url)
             older = await asyncpg.connect(older_url)
             assert await older.fetchval("SELECT next_due_at IS NULL FROM lake.route")
             assert await older.fetchval("SELECT inputs IS NULL AND revision = 1 FROM warehouse.solution")
+            names = await older.fetch("SELECT tick_id FROM lake.price ORDER BY 1")
+            assert [row[0] for row in names] == ["64000.5x1.0", "9bb2d9fc46d6f0e0a5a8b1d7", "own"]
             await older.close()
             await run_alembic(older_url, command.check)
         finally:
