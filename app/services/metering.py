@@ -91,8 +91,19 @@ class _Work:
     due: DueBars
     kept: _Kept
     until: float
-    last: float = -math.inf
+    lasts: dict[int, float] = field(default_factory=dict)
     ends: dict[int, FloatArray] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no moment will come that these bars have a say in."""
+        return all(last <= self.until for last in self.lasts.values())
+
+    @property
+    def through(self) -> float:
+        """Up to where there is nothing left to measure, unless other bars come."""
+        ahead = [(self.until // each + 1) * each for each, last in self.lasts.items() if last > self.until]
+        return max(self.until, self.due.after, min(ahead, default=0.0) - 1)
 
 
 class Metering:
@@ -150,8 +161,8 @@ class Metering:
             await self._read(works, chosen.interval_s, limit if chosen.names == SECOND_NAMES else limit // _DEARER)
         rows = await asyncio.to_thread(self._compute, works)
         await self._partitions.ensure("warehouse.metric", _months(rows))
-        through = [(work.due.instrument, _moment(work.until)) for work in works]
-        done = [work.due.instrument for work in works if work.until >= work.last]
+        through = [(work.due.instrument, _moment(work.through)) for work in works]
+        done = [work.due.instrument for work in works if work.is_done]
         try:
             async with self._database.transaction() as connection:
                 known_ts: datetime = await connection.fetchval("SELECT now()")
@@ -172,8 +183,8 @@ class Metering:
             async with self._database.transaction() as connection:
                 await repository.give_back(connection, token, done=done)
         for work in works:
-            self._settle(work, is_done=work.due.instrument in done)
-        return any(work.until < closed and work.until < work.last for work in works)
+            self._settle(work)
+        return any(work.until < closed and not work.is_done for work in works)
 
     async def _declare(self) -> None:
         if not self._is_declared:
@@ -264,8 +275,8 @@ class Metering:
         stored = dict(zip(spans, await metrics.latest(connection, list(spans.values())), strict=True))
         return [new for number, each in enumerate(rows) if (new := changed_rows(each, stored.get(number, {})))]
 
-    def _settle(self, work: _Work, *, is_done: bool) -> None:
-        if is_done:
+    def _settle(self, work: _Work) -> None:
+        if work.is_done:
             self._kept.pop(work.due.instrument, None)
             return
         for interval_s, held in work.kept.held.items():
@@ -307,7 +318,7 @@ def _find(work: _Work, interval_s: int, limit: int) -> None:
     changed_to = _grid(work.due.to_start, interval_s)
     held = work.kept.held.get(interval_s)
     if held is None or not len(held.bars):
-        work.last = max(work.last, changed_to + points_of(interval_s) * interval_s)
+        work.lasts[interval_s] = changed_to + points_of(interval_s) * interval_s
         return
     reach = changed_to + context_s(interval_s)
     last = min(reach, float(held.bars.start[-1]) + points_of(interval_s) * interval_s)
@@ -318,7 +329,7 @@ def _find(work: _Work, interval_s: int, limit: int) -> None:
     if known_to < work.until:
         last = math.inf
         work.until = known_to
-    work.last = max(work.last, last)
+    work.lasts[interval_s] = last
     work.ends[interval_s] = ends
 
 

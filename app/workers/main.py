@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from app import telemetry
@@ -19,6 +20,8 @@ from app.workers.waiting import wait_for_any
 _OUTAGE_PAUSE_S = 0.5
 _REVISE_PAUSE_S = 0.1
 _REVISE_ANYWAY_S = 1.0
+_BREATH = 0.5
+"""Share of the time of one step through a long history that the next one waits."""
 _METER_PAUSE_S = 0.1
 _METER_ANYWAY_S = 0.4
 
@@ -83,8 +86,12 @@ async def _meter(metering: Metering, waker: asyncio.Event, stop: asyncio.Event) 
 
     while not stop.is_set():
         waker.clear()
+        began = time.monotonic()
         await _through_outage("metering", meter, stop)
-        if not is_more:
+        if is_more:
+            # Behind a long history, routes go first.
+            await wait_for_any(stop, timeout_s=(time.monotonic() - began) * _BREATH)
+        else:
             # A busy feed wakes it all the time, and seconds close one by one.
             await wait_for_any(stop, timeout_s=_METER_PAUSE_S)
             await wait_for_any(stop, waker, timeout_s=_METER_ANYWAY_S)
