@@ -33,13 +33,14 @@ GRACE_S = 1.0
 """How long after its end a second counts as open."""
 
 _TAKEN_AT_ONCE = 512
+_READ_ANEW_AT_ONCE = 64
 _MOMENTS_AT_ONCE = 20_000
 _MOST_MOMENTS, _LEAST_MOMENTS = 3_600, 64
 _DEARER = 8
 """How many times as many of the metrics of seconds may be measured at once as of those that cost more."""
 
 _LEASE_S = 5.0
-_KEPT = 1_000
+_KEPT = 2_000
 _CUT_ONE_BY_ONE = 3
 """For so few moments cutting their windows alone is cheaper than looking at all bars."""
 
@@ -142,15 +143,30 @@ class Metering:
             taken = await repository.take(
                 connection, before=_moment(closed), token=token, limit=_TAKEN_AT_ONCE, lease_s=_LEASE_S
             )
-        if not taken:
+        chosen = self._chosen(taken)
+        if not chosen:
             return False
         try:
-            is_more = await self._measure(taken, token, closed)
+            if len(chosen) < len(taken):
+                async with self._database.connection() as connection:
+                    left = {due.instrument for due in taken} - {due.instrument for due in chosen}
+                    await repository.release(connection, token, sorted(left))
+            is_more = await self._measure(chosen, token, closed)
         except BaseException:
             for due in taken:
                 self._kept.pop(due.instrument, None)
             raise
-        return is_more or len(taken) == _TAKEN_AT_ONCE
+        return is_more or len(chosen) < len(taken) or len(taken) == _TAKEN_AT_ONCE
+
+    def _chosen(self, taken: Sequence[DueBars]) -> list[DueBars]:
+        """Leave for the next time what would have too many bars read anew at once, as after a restart."""
+        is_known = {due.instrument: self._is_kept(due) for due in taken}
+        unknown = [due.instrument for due in taken if not is_known[due.instrument]][_READ_ANEW_AT_ONCE:]
+        return [due for due in taken if due.instrument not in set(unknown)]
+
+    def _is_kept(self, due: DueBars) -> bool:
+        kept = self._kept.get(due.instrument)
+        return kept is not None and kept.token == due.previous
 
     async def _measure(self, taken: Sequence[DueBars], token: UUID, closed: float) -> bool:
         await self._declare()
@@ -194,9 +210,9 @@ class Metering:
             self._is_declared = True
 
     def _keep(self, due: DueBars, token: UUID) -> _Kept:
-        kept = self._kept.get(due.instrument)
-        if kept is None or kept.token != due.previous:
-            kept = self._kept[due.instrument] = _Kept(token)
+        if not self._is_kept(due):
+            self._kept[due.instrument] = _Kept(token)
+        kept = self._kept[due.instrument]
         kept.token = token
         self._kept.move_to_end(due.instrument)
         return kept
@@ -323,13 +339,15 @@ def _find(work: _Work, interval_s: int, limit: int) -> None:
     reach = changed_to + context_s(interval_s)
     last = min(reach, float(held.bars.start[-1]) + points_of(interval_s) * interval_s)
     known_to = held.until if held.until < _grid(work.until, interval_s) else work.until
+    work.lasts[interval_s] = last
+    if _grid(work.until, interval_s) <= work.due.after:
+        return
     ends = moments(held.bars.start, interval_s, work.due.after, min(known_to, reach))
     if len(ends) > limit:
         ends, known_to = ends[:limit], float(ends[limit - 1])
     if known_to < work.until:
-        last = math.inf
+        work.lasts[interval_s] = math.inf
         work.until = known_to
-    work.lasts[interval_s] = last
     work.ends[interval_s] = ends
 
 

@@ -20,8 +20,6 @@ from app.workers.waiting import wait_for_any
 _OUTAGE_PAUSE_S = 0.5
 _REVISE_PAUSE_S = 0.1
 _REVISE_ANYWAY_S = 1.0
-_BREATH = 0.5
-"""Share of the time of one step through a long history that the next one waits."""
 _METER_PAUSE_S = 0.1
 _METER_ANYWAY_S = 0.4
 
@@ -88,12 +86,10 @@ async def _meter(metering: Metering, waker: asyncio.Event, stop: asyncio.Event) 
         waker.clear()
         began = time.monotonic()
         await _through_outage("metering", meter, stop)
-        if is_more:
-            # Behind a long history, routes go first.
-            await wait_for_any(stop, timeout_s=(time.monotonic() - began) * _BREATH)
-        else:
-            # A busy feed wakes it all the time, and seconds close one by one.
-            await wait_for_any(stop, timeout_s=_METER_PAUSE_S)
+        # Half of the time is left to routes. Behind a long history, or many instruments, each step then takes on more.
+        spent_s = time.monotonic() - began
+        await wait_for_any(stop, timeout_s=spent_s if is_more else max(spent_s, _METER_PAUSE_S))
+        if not is_more:
             await wait_for_any(stop, waker, timeout_s=_METER_ANYWAY_S)
 
 
