@@ -160,9 +160,9 @@ class Metering:
 
     def _chosen(self, taken: Sequence[DueBars]) -> list[DueBars]:
         """Leave for the next time what would have too many bars read anew at once, as after a restart."""
-        is_known = {due.instrument: self._is_kept(due) for due in taken}
-        unknown = [due.instrument for due in taken if not is_known[due.instrument]][_READ_ANEW_AT_ONCE:]
-        return [due for due in taken if due.instrument not in set(unknown)]
+        unknown = [due.instrument for due in taken if not self._is_kept(due)]
+        left = set(unknown[_READ_ANEW_AT_ONCE:])
+        return [due for due in taken if due.instrument not in left]
 
     def _is_kept(self, due: DueBars) -> bool:
         kept = self._kept.get(due.instrument)
