@@ -33,13 +33,14 @@ GRACE_S = 1.0
 """How long after its end a second counts as open."""
 
 _TAKEN_AT_ONCE = 512
+_READ_ANEW_AT_ONCE = 64
 _MOMENTS_AT_ONCE = 20_000
 _MOST_MOMENTS, _LEAST_MOMENTS = 3_600, 64
 _DEARER = 8
 """How many times as many of the metrics of seconds may be measured at once as of those that cost more."""
 
 _LEASE_S = 5.0
-_KEPT = 1_000
+_KEPT = 2_000
 _CUT_ONE_BY_ONE = 3
 """For so few moments cutting their windows alone is cheaper than looking at all bars."""
 
@@ -91,8 +92,19 @@ class _Work:
     due: DueBars
     kept: _Kept
     until: float
-    last: float = -math.inf
+    lasts: dict[int, float] = field(default_factory=dict)
     ends: dict[int, FloatArray] = field(default_factory=dict)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no moment will come that these bars have a say in."""
+        return all(last <= self.until for last in self.lasts.values())
+
+    @property
+    def through(self) -> float:
+        """Up to where there is nothing left to measure, unless other bars come."""
+        ahead = [(self.until // each + 1) * each for each, last in self.lasts.items() if last > self.until]
+        return max(self.until, self.due.after, min(ahead, default=0.0) - 1)
 
 
 class Metering:
@@ -131,15 +143,30 @@ class Metering:
             taken = await repository.take(
                 connection, before=_moment(closed), token=token, limit=_TAKEN_AT_ONCE, lease_s=_LEASE_S
             )
-        if not taken:
+        chosen = self._chosen(taken)
+        if not chosen:
             return False
         try:
-            is_more = await self._measure(taken, token, closed)
+            if len(chosen) < len(taken):
+                async with self._database.connection() as connection:
+                    left = {due.instrument for due in taken} - {due.instrument for due in chosen}
+                    await repository.release(connection, token, sorted(left))
+            is_more = await self._measure(chosen, token, closed)
         except BaseException:
             for due in taken:
                 self._kept.pop(due.instrument, None)
             raise
-        return is_more or len(taken) == _TAKEN_AT_ONCE
+        return is_more or len(chosen) < len(taken) or len(taken) == _TAKEN_AT_ONCE
+
+    def _chosen(self, taken: Sequence[DueBars]) -> list[DueBars]:
+        """Leave for the next time what would have too many bars read anew at once, as after a restart."""
+        unknown = [due.instrument for due in taken if not self._is_kept(due)]
+        left = set(unknown[_READ_ANEW_AT_ONCE:])
+        return [due for due in taken if due.instrument not in left]
+
+    def _is_kept(self, due: DueBars) -> bool:
+        kept = self._kept.get(due.instrument)
+        return kept is not None and kept.token == due.previous
 
     async def _measure(self, taken: Sequence[DueBars], token: UUID, closed: float) -> bool:
         await self._declare()
@@ -150,8 +177,8 @@ class Metering:
             await self._read(works, chosen.interval_s, limit if chosen.names == SECOND_NAMES else limit // _DEARER)
         rows = await asyncio.to_thread(self._compute, works)
         await self._partitions.ensure("warehouse.metric", _months(rows))
-        through = [(work.due.instrument, _moment(work.until)) for work in works]
-        done = [work.due.instrument for work in works if work.until >= work.last]
+        through = [(work.due.instrument, _moment(work.through)) for work in works]
+        done = [work.due.instrument for work in works if work.is_done]
         try:
             async with self._database.transaction() as connection:
                 known_ts: datetime = await connection.fetchval("SELECT now()")
@@ -172,8 +199,8 @@ class Metering:
             async with self._database.transaction() as connection:
                 await repository.give_back(connection, token, done=done)
         for work in works:
-            self._settle(work, is_done=work.due.instrument in done)
-        return any(work.until < closed and work.until < work.last for work in works)
+            self._settle(work)
+        return any(work.until < closed and not work.is_done for work in works)
 
     async def _declare(self) -> None:
         if not self._is_declared:
@@ -183,9 +210,9 @@ class Metering:
             self._is_declared = True
 
     def _keep(self, due: DueBars, token: UUID) -> _Kept:
-        kept = self._kept.get(due.instrument)
-        if kept is None or kept.token != due.previous:
-            kept = self._kept[due.instrument] = _Kept(token)
+        if not self._is_kept(due):
+            self._kept[due.instrument] = _Kept(token)
+        kept = self._kept[due.instrument]
         kept.token = token
         self._kept.move_to_end(due.instrument)
         return kept
@@ -264,8 +291,8 @@ class Metering:
         stored = dict(zip(spans, await metrics.latest(connection, list(spans.values())), strict=True))
         return [new for number, each in enumerate(rows) if (new := changed_rows(each, stored.get(number, {})))]
 
-    def _settle(self, work: _Work, *, is_done: bool) -> None:
-        if is_done:
+    def _settle(self, work: _Work) -> None:
+        if work.is_done:
             self._kept.pop(work.due.instrument, None)
             return
         for interval_s, held in work.kept.held.items():
@@ -307,18 +334,20 @@ def _find(work: _Work, interval_s: int, limit: int) -> None:
     changed_to = _grid(work.due.to_start, interval_s)
     held = work.kept.held.get(interval_s)
     if held is None or not len(held.bars):
-        work.last = max(work.last, changed_to + points_of(interval_s) * interval_s)
+        work.lasts[interval_s] = changed_to + points_of(interval_s) * interval_s
         return
     reach = changed_to + context_s(interval_s)
     last = min(reach, float(held.bars.start[-1]) + points_of(interval_s) * interval_s)
     known_to = held.until if held.until < _grid(work.until, interval_s) else work.until
+    work.lasts[interval_s] = last
+    if _grid(work.until, interval_s) <= work.due.after:
+        return
     ends = moments(held.bars.start, interval_s, work.due.after, min(known_to, reach))
     if len(ends) > limit:
         ends, known_to = ends[:limit], float(ends[limit - 1])
     if known_to < work.until:
-        last = math.inf
+        work.lasts[interval_s] = math.inf
         work.until = known_to
-    work.last = max(work.last, last)
     work.ends[interval_s] = ends
 
 

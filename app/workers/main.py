@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from app import telemetry
@@ -83,10 +84,12 @@ async def _meter(metering: Metering, waker: asyncio.Event, stop: asyncio.Event) 
 
     while not stop.is_set():
         waker.clear()
+        began = time.monotonic()
         await _through_outage("metering", meter, stop)
+        # Half of the time is left to routes. Behind a long history, or many instruments, each step then takes on more.
+        spent_s = time.monotonic() - began
+        await wait_for_any(stop, timeout_s=spent_s if is_more else max(spent_s, _METER_PAUSE_S))
         if not is_more:
-            # A busy feed wakes it all the time, and seconds close one by one.
-            await wait_for_any(stop, timeout_s=_METER_PAUSE_S)
             await wait_for_any(stop, waker, timeout_s=_METER_ANYWAY_S)
 
 

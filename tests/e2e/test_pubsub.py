@@ -3,11 +3,15 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from app.infra.bus_pubsub import PubSubBus
 from app.infra.db import Database
+from app.services.event_check import check_event
+from app.services.schemas.prices import PriceIn
 from tests import scenarios
 from tests.factories import requested, trade
 from tests.infra.pubsub_emulator import PubSubEmulator, running_emulator
@@ -98,3 +102,35 @@ async def test_while_the_broker_is_away_routes_are_accepted_and_wait(office: Off
             emulator.child.start()
         await settled(office, 1)
     assert await office.desk.count("lake.dead_letter") == 0
+
+
+async def test_metrics_are_published_row_by_row(office: Office, sections: dict[str, Any]) -> None:
+    services, metering = office.desk.services, office.desk.stages.metering
+    topic = f"{sections['bus']['topic_prefix']}metrics"
+    assert isinstance(services.bus, PubSubBus)
+    await services.bus.ensure([topic], {f"{topic}_seen": topic})
+    now = services.clock.now()
+    times = [now - timedelta(seconds=back) for back in range(400, 300, -1)]
+    prices = [{"instrument": "BTC-USD", "price": str(100 + at.second % 3), "size": "1", "at": at} for at in times]
+    await services.prices.write([PriceIn.model_validate(price) for price in prices], default_source="desk")
+    assert metering is not None
+    while await metering.meter():
+        pass
+    rows = await office.desk.fetch("SELECT instrument, interval_s, event_ts, known_ts FROM warehouse.metric")
+    assert len(rows) > 160
+    said: dict[str, dict[str, Any]] = {}
+    async with asyncio.timeout(WITHIN_S):
+        while len(said) < len(rows):
+            received = await services.bus.receive(f"{topic}_seen", limit=500, wait_s=1.0)
+            said |= {each.message.attributes["id"]: check_event(each.message.body)["data"] for each in received}
+            await services.bus.acknowledge(received)
+    keys = {(row["instrument"], row["interval_s"], row["event_ts"], row["known_ts"]) for row in rows}
+    assert keys == {
+        (
+            data["instrument"],
+            data["interval_s"],
+            datetime.fromisoformat(data["event_ts"]),
+            datetime.fromisoformat(data["known_ts"]),
+        )
+        for data in said.values()
+    }

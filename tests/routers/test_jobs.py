@@ -53,6 +53,31 @@ async def test_invalid_parameters_are_named(client: httpx.AsyncClient, params: A
     assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
 
 
+async def test_a_backfill_is_queued_as_it_was_asked_for(client: httpx.AsyncClient) -> None:
+    params = {"instruments": ["BTC-USD"], "from": "2026-01-05T00:00:00Z", "what": ["features"], "interval_s": 1}
+    answer = await client.post("/v1/jobs", json={"kind": "backfill", "params": params})
+    assert answer.status_code == 202
+    assert answer.json()["params"] == {**params, "horizons_s": [60, 300, 900]}
+
+
+@pytest.mark.parametrize(
+    ("params", "pointer"),
+    [
+        ({"from": "yesterday"}, "/params/from"),
+        ({"interval_s": 7}, "/params"),
+        ({"what": ["labels"]}, "/params/what/0"),
+        ({"instruments": ["BTC"]}, "/params/instruments/0"),
+    ],
+)
+async def test_an_impossible_backfill_is_refused(
+    client: httpx.AsyncClient, params: dict[str, Any], pointer: str
+) -> None:
+    refused = await client.post("/v1/jobs", json={"kind": "backfill", "params": params})
+    assert refused.status_code == 422
+    assert [error["pointer"] for error in refused.json()["errors"]] == [pointer]
+    assert "Value error" not in refused.json()["errors"][0]["message"]
+
+
 async def test_queued_job_is_cancelled_at_once_and_for_good(client: httpx.AsyncClient) -> None:
     job = await submit(client)
     cancelled = await client.delete(f"/v1/jobs/{job['id']}")

@@ -205,6 +205,47 @@ async def test_a_long_history_is_measured_in_parts(
     assert await due(clean_database) == []
 
 
+async def test_many_instruments_are_read_a_few_at_a_time(
+    clean_database: Database, store: StoredBars, clock: FixedClock
+) -> None:
+    metering = meter_of(clean_database, clock)
+    names = [f"A{number}-USD" for number in range(150)]
+    await store.add([tick(0, instrument=name) for name in names])
+    clock.advance(10)
+    assert await metering.meter()
+    async with clean_database.connection() as connection:
+        assert await connection.fetchval("SELECT count(DISTINCT instrument) FROM warehouse.metric") == 64
+    await measure(metering)
+    await store.add([tick(9, instrument=name) for name in names])
+    clock.advance(10)
+    assert not await metering.meter()
+    for name in names[::50]:
+        assert_same(await stored(clean_database, 1, name), expected(store, 19, instrument=name))
+
+
+async def test_a_silent_instrument_is_left_alone_until_its_next_moment(
+    clean_database: Database, store: StoredBars, clock: FixedClock
+) -> None:
+    metering = meter_of(clean_database, clock)
+    await store.add([tick(0)])
+    clock.advance(90)
+    await measure(metering)
+
+    async def token() -> Any:
+        async with clean_database.connection() as connection:
+            return await connection.fetchval("SELECT token FROM lake.bar_due")
+
+    before = await token()
+    clock.advance(30)
+    await measure(metering)
+    assert await token() == before
+    assert len(await stored(clean_database, 60)) == 1
+    clock.advance(1)
+    await measure(metering)
+    assert len(await stored(clean_database, 60)) == 2
+    assert await due(clean_database) == []
+
+
 Hook = Callable[[], Awaitable[None]]
 
 

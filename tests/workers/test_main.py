@@ -13,6 +13,8 @@ from app.infra.db import Database
 from app.workers.main import run_worker
 from tests import scenarios
 from tests.scenarios import WITHIN_S, Desk
+from tests.services.stored_bars import StoredBars, tick
+from tests.twins import START
 
 CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'solver-worker%'"
 
@@ -86,3 +88,15 @@ async def test_a_worker_outlives_a_lost_database(desk: Desk, postgres_owner_url:
         await owner.close()
     assert not worker.done()
     await ended(worker)
+
+
+async def test_a_worker_measures_bars_and_samples_books(desk: Desk, clean_database: Database) -> None:
+    worker = asyncio.create_task(run_worker(desk.services, desk.stages))
+    now = desk.services.clock.now().timestamp()
+    store = StoredBars(clean_database)
+    await store.add([tick(now - START.timestamp() - back) for back in range(200, 100, -1)])
+    await desk.until("SELECT count(*) >= 160 FROM warehouse.metric WHERE interval_s = 1")
+    await desk.until("SELECT count(*) >= 2 FROM lake.book_sample WHERE instrument = 'BTC-USD'")
+    await ended(worker)
+    names = await desk.fetch("SELECT names FROM warehouse.metric JOIN warehouse.metric_set USING (set_hash)")
+    assert {name.partition(".")[0] for row in names for name in row["names"]} == {"ts", "ta"}

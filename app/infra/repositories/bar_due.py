@@ -92,6 +92,15 @@ async def give_back(connection: Connection, token: UUID, *, done: Sequence[str])
     )
 
 
+async def release(connection: Connection, token: UUID, instruments: Sequence[str]) -> None:
+    """Let others take some of what is ours, as it was."""
+    await connection.execute(
+        "UPDATE lake.bar_due SET leased_until = NULL WHERE token = $1 AND instrument = ANY($2)",
+        token,
+        list(instruments),
+    )
+
+
 async def fence(connection: Connection, instrument: str) -> None:
     """Keep everyone else from measuring an instrument until this transaction ends; who is at it starts over."""
     await connection.execute(

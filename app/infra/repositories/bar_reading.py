@@ -29,12 +29,12 @@ class ReadBars:
 
 
 _ARRAYS = """
-       array_agg(extract(epoch FROM start)::float8 ORDER BY start), array_agg(open ORDER BY start),
+       array_agg(date_part('epoch', start) ORDER BY start), array_agg(open ORDER BY start),
        array_agg(high ORDER BY start), array_agg(low ORDER BY start), array_agg(close ORDER BY start),
        array_agg(volume ORDER BY start), array_agg(notional ORDER BY start),
        array_agg(count::float8 ORDER BY start), array_agg(price_sum ORDER BY start),
-       array_agg(extract(epoch FROM last_at)::float8 ORDER BY start),
-       array_agg(extract(epoch FROM known_at)::float8 ORDER BY start)
+       array_agg(date_part('epoch', last_at) ORDER BY start),
+       array_agg(date_part('epoch', known_at) ORDER BY start)
 """
 
 _SECONDS = f"""
@@ -49,32 +49,37 @@ CROSS JOIN LATERAL (
 """
 
 # What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
-# Sums are taken in the order of time: their last digit depends on it.
+# The order of the rows decides the last digit of sums. No aggregate may ask for another one: all would get that.
 # However long the span, no more rows are looked at than $4 bars may need and some more.
 _LONGER = f"""
 SELECT w.n::int, s.*, p.until FROM unnest($1::text[], $2::float8[], $3::float8[]) WITH ORDINALITY
                                    AS w(name, since, until, n)
 CROSS JOIN LATERAL (
   SELECT least(w.until, (
-    SELECT floor(extract(epoch FROM start)::float8 / $5) * $5 FROM lake.bar
+    SELECT floor(date_part('epoch', start) / $5) * $5 FROM lake.bar
     WHERE instrument = w.name AND start >= to_timestamp(w.since) AND start < to_timestamp(w.until)
     ORDER BY start OFFSET $6 LIMIT 1
   )) AS until
 ) p
 CROSS JOIN LATERAL (
   SELECT {_ARRAYS} FROM (
-    SELECT bucket AS start, (array_agg(open ORDER BY first_at, open))[1] AS open, max(high) AS high, min(low) AS low,
-           (array_agg(close ORDER BY last_at DESC, close DESC))[1] AS close, sum(volume ORDER BY start) AS volume,
-           sum(notional ORDER BY start) AS notional, sum(count) AS count, sum(price_sum ORDER BY start) AS price_sum,
-           max(last_at) AS last_at, max(known_at) AS known_at
+    SELECT DISTINCT ON (bucket) bucket AS start, open, high, low, close, volume, notional, count, price_sum, last_at,
+           known_at
     FROM (
-      SELECT *, min(grade) OVER (PARTITION BY bucket) AS finest FROM (
+      SELECT bucket, grade, (min(ARRAY[date_part('epoch', first_at), open]))[2] AS open, max(high) AS high,
+             min(low) AS low, (max(ARRAY[date_part('epoch', last_at), close]))[2] AS close, sum(volume) AS volume,
+             sum(notional) AS notional, sum(count) AS count, sum(price_sum) AS price_sum, max(last_at) AS last_at,
+             max(known_at) AS known_at
+      FROM (
         SELECT *, CASE WHEN count > 0 THEN 0 ELSE span_s END AS grade,
-               to_timestamp(floor(extract(epoch FROM start)::float8 / $5) * $5) AS bucket FROM lake.bar
+               to_timestamp(floor(date_part('epoch', start) / $5) * $5) AS bucket
+        FROM lake.bar
         WHERE instrument = w.name AND start >= to_timestamp(w.since) AND start < to_timestamp(p.until) AND span_s <= $5
-      ) placed
-    ) ranked
-    WHERE grade = finest GROUP BY bucket ORDER BY bucket LIMIT $4
+        ORDER BY bucket, grade, start, span_s
+      ) ordered
+      GROUP BY bucket, grade
+    ) graded
+    ORDER BY bucket, grade LIMIT $4
   ) longer
 ) s
 """

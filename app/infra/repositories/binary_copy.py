@@ -15,8 +15,11 @@ from app.infra.db import Connection
 Micros = npt.NDArray[np.int64]
 """Microseconds since 1970."""
 
-Field = str | int | datetime | Micros | FloatArray
-"""What one column holds: the same in every row, or a time or an array of numbers for each."""
+Texts = npt.NDArray[np.bytes_]
+"""Texts of one length in bytes."""
+
+Field = str | int | datetime | Texts | Micros | FloatArray
+"""What one column holds: the same in every row, or a text, a time or an array of numbers for each."""
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
@@ -73,8 +76,10 @@ def _column(field: Field) -> tuple[int, tuple[str, ...], tuple[Any, ...]]:
         field = np.array((field - _EPOCH) // timedelta(microseconds=1), dtype=np.int64)
     if isinstance(field, int):
         return 4, (">i4",), (field,)
+    if field.dtype.kind == "S":
+        return field.itemsize, (f"S{field.itemsize}",), (field,)
     if field.dtype == np.int64:
-        return 8, (">i8",), (field - _POSTGRES_EPOCH_MICROS,)
+        return 8, (">i8",), (field.astype(np.int64) - _POSTGRES_EPOCH_MICROS,)
     count, width = field.shape
     items = np.empty((count, width), dtype=[("length", ">i4"), ("value", ">f8")])
     items["length"], items["value"] = 8, field

@@ -99,13 +99,18 @@ async def newest_moments(connection: Connection, pairs: Sequence[tuple[str, int]
 
 async def add(connection: Connection, rows: Sequence[MetricRows], *, known_ts: datetime) -> None:
     """Append versions."""
-    parts = [
-        binary_rows(
-            len(each.event_s),
-            (each.instrument, each.interval_s, micros_of(each.event_s), known_ts, each.set_hash, each.values),
-        )
-        for each in rows
-    ]
+    shapes: dict[tuple[int, int, str], list[tuple[bytes, MetricRows]]] = {}
+    for each in rows:
+        name = each.instrument.encode()
+        shapes.setdefault((len(name), each.interval_s, each.set_hash), []).append((name, each))
+    parts: list[bytes] = []
+    for (_, interval_s, set_hash), group in shapes.items():
+        counts = [len(each.event_s) for _, each in group]
+        names = np.repeat(np.array([name for name, _ in group]), counts)
+        event_s = np.concatenate([each.event_s for _, each in group])
+        values = np.concatenate([each.values for _, each in group])
+        fields = (names, interval_s, micros_of(event_s), known_ts, set_hash, values)
+        parts.append(binary_rows(len(event_s), fields))
     await copy_rows(connection, "warehouse", "metric", _COLUMNS, parts)
 
 
