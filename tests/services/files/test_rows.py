@@ -87,7 +87,7 @@ def test_an_interval_is_what_most_candles_are_apart(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="add --interval"):
         read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n", instrument="EUR-USD")
     with pytest.raises(Invalid, match="add --interval"):
-        read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n604800,1,1,1,1\n", instrument="EUR-USD")
+        read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n604801,1,1,1,1\n", instrument="EUR-USD")
 
 
 def test_both_sides_of_a_candle_give_its_middle(tmp_path: Path) -> None:
