@@ -78,8 +78,32 @@ def import_prices(
     client = None if dry_run else open_client()
     rows = open_source(file, format_name) if file is not None else query_source(str(dsn), str(sql))
     name = Path(file).name if file is not None else "the query"
-    importing = _Import(RowReader(rows, choices), name, skips=on_error is OnError.SKIP, as_json=as_json)
-    asyncio.run(importing.run(client))
+    importing = Import(RowReader(rows, choices), name, skips=on_error is OnError.SKIP, as_json=as_json)
+    document = asyncio.run(_import(importing, client))
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+async def _import(importing: "Import", client: "SolverClient | None") -> dict[str, Any]:
+    if client is None:
+        return await importing.check()
+    async with client:
+        return await importing.run(client)
+
+
+def _print(document: dict[str, Any]) -> None:
+    kind, errors = document["kind"] or "rows", document["errors"]
+    good = document["rows"] - document["rejected"]
+    if errors:
+        refused = f"{document['rejected']} of {document['rows']} rows were left out"
+        report({"title": "Rows are not valid", "detail": refused, "errors": errors}, as_json=False)
+    if document["dry_run"]:
+        taken = ", ".join(f"{name}: {column}" for name, column in document["columns"].items())
+        typer.echo(f"{good} {kind} could be imported ({taken or 'no columns'})")
+    else:
+        typer.echo(f"{good} {kind}: {document['inserted']} new, {document['duplicates']} were there")
 
 
 def _choices(
@@ -119,7 +143,9 @@ def zone_of(name: str) -> Any:
         ) from error
 
 
-class _Import:
+class Import:
+    """Reads a source, sends what it holds, and says what became of it."""
+
     def __init__(self, reader: "RowReader", name: str, *, skips: bool, as_json: bool) -> None:
         self._reader = reader
         self._name = name
@@ -127,19 +153,22 @@ class _Import:
         self._as_json = as_json
         self._totals = Totals()
 
-    async def run(self, client: "SolverClient | None") -> None:
-        if client is None:
-            with progress_bar(f"checking {self._name}", as_json=self._as_json) as progress:
-                await self._read(progress, None)
-            self._report(is_dry=True)
-            return
-        async with client:
-            sender = Sender(client, self._totals, skips=self._skips)
-            try:
-                await (self._send_as_read(sender) if self._skips else self._send_checked(sender))
-            finally:
-                await sender.abandon()
-        self._report(is_dry=False)
+    async def check(self) -> dict[str, Any]:
+        """Only read the rows. Raises CommandFailed for bad ones that may not be skipped, Invalid."""
+        with progress_bar(f"checking {self._name}", as_json=self._as_json) as progress:
+            await self._read(progress, None)
+        if not self._skips:
+            self._refuse_bad()
+        return self._document(is_dry=True)
+
+    async def run(self, client: "SolverClient") -> dict[str, Any]:
+        """Import. Raises CommandFailed, Invalid."""
+        sender = Sender(client, self._totals, skips=self._skips)
+        try:
+            await (self._send_as_read(sender) if self._skips else self._send_checked(sender))
+        finally:
+            await sender.abandon()
+        return self._document(is_dry=False)
 
     async def _send_as_read(self, sender: Sender) -> None:
         with progress_bar(f"importing {self._name}", as_json=self._as_json) as progress:
@@ -181,12 +210,10 @@ class _Import:
                 errors=totals.errors,
             )
 
-    def _report(self, *, is_dry: bool) -> None:
+    def _document(self, *, is_dry: bool) -> dict[str, Any]:
         totals = self._totals
-        if is_dry and not self._skips:
-            self._refuse_bad()
         layout = self._reader.layout
-        document: dict[str, Any] = {
+        return {
             "kind": None if layout is None else ("candles" if layout.is_candles else "ticks"),
             "columns": {} if layout is None else layout.document(),
             "rows": totals.rows,
@@ -196,15 +223,3 @@ class _Import:
             "errors": totals.errors,
             "dry_run": is_dry,
         }
-        if self._as_json:
-            print_json(document)
-            return
-        good = totals.rows - totals.rejected
-        if totals.errors:
-            refused = f"{totals.rejected} of {totals.rows} rows were left out"
-            report({"title": "Rows are not valid", "detail": refused, "errors": totals.errors}, as_json=False)
-        if is_dry:
-            taken = ", ".join(f"{name}: {column}" for name, column in document["columns"].items())
-            typer.echo(f"{good} {document['kind'] or 'rows'} could be imported ({taken or 'no columns'})")
-        else:
-            typer.echo(f"{good} {document['kind'] or 'rows'}: {totals.inserted} new, {totals.duplicates} were there")
