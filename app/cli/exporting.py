@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -82,7 +82,7 @@ async def export(
     what: What,
     interval_s: int,
     source: str | None,
-    span: "dict[str, datetime | None]",
+    span: "Mapping[str, datetime | None]",
     as_json: bool,
 ) -> int:
     """Write a history to a file; answers how many rows it has."""
@@ -116,7 +116,7 @@ async def _pages(
     what: What,
     interval_s: int,
     source: str | None,
-    span: "dict[str, datetime | None]",
+    span: "Mapping[str, datetime | None]",
 ) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
     filters = {**span, "order": "asc", "limit": _PAGE}
     if what is not What.BARS:
