@@ -77,7 +77,8 @@ def chart(
     if as_json:
         print_json(summary)
     else:
-        typer.echo(f"wrote {path}: {shown} bars of {interval_s} s, {summary['gaps']} times without prices")
+        silent = f"times of over a minute without prices: {summary['gaps']}"
+        typer.echo(f"wrote {path}: {shown} bars of {interval_s} s; {silent}")
 
 
 async def _bars(
