@@ -1,6 +1,7 @@
 """`solver market import`: prices and candles out of files, databases and exchanges."""
 
 import asyncio
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from app.cli.printing import ProgressBar
     from app.client import SolverClient
     from app.services.files.rows import Choices, RowReader
+
+_SHIFT = re.compile(r"^([+-]?\d+(?:\.\d+)?)(h|m|s)$")
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class OnError(StrEnum):
@@ -33,6 +37,9 @@ def import_prices(
     ] = None,
     interval: Annotated[int | None, typer.Option(help="Seconds a candle covers.", min=1, max=604_800)] = None,
     timezone: Annotated[str, typer.Option(help="Of times that name none.")] = "UTC",
+    shift: Annotated[
+        str, typer.Option(help="Added to every time, for a feed whose clock is wrong: 5h, -30m or 1.5s.")
+    ] = "0s",
     format_name: Annotated[
         str | None, typer.Option("--format", help="csv, json, parquet, sqlite or an added reader.")
     ] = None,
@@ -74,7 +81,7 @@ def import_prices(
     from app.services.files.rows import RowReader
     from app.services.files.sql_source import query_source
 
-    choices = _choices(instrument, source, columns, interval, timezone)
+    choices = _choices(instrument, source, columns, interval, timezone, shift)
     client = None if dry_run else open_client()
     rows = open_source(file, format_name) if file is not None else query_source(str(dsn), str(sql))
     name = Path(file).name if file is not None else "the query"
@@ -107,7 +114,7 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def _choices(
-    instrument: str | None, source: str | None, columns: str | None, interval_s: int | None, timezone: str
+    instrument: str | None, source: str | None, columns: str | None, interval_s: int | None, timezone: str, shift: str
 ) -> "Choices":
     from app.services.files.layout import read_choices
     from app.services.files.rows import Choices
@@ -117,8 +124,16 @@ def _choices(
         source=source,
         columns=read_choices(columns) if columns else {},
         interval_s=interval_s,
+        shift_us=_shift_us(shift),
         zone=zone_of(timezone),
     )
+
+
+def _shift_us(text: str) -> int:
+    match = _SHIFT.match(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no length of time; write 5h, -30m or 1.5s", param_hint="--shift")
+    return round(float(match[1]) * _UNIT_S[match[2]] * 1e6)
 
 
 def instrument_of(text: str) -> str:

@@ -118,8 +118,8 @@ def test_a_dry_run_asks_nothing(solver: Solver, tmp_path: Path) -> None:
 
 
 def test_standard_input_is_a_file(solver: Solver, service: Service, stored: dict[str, Any]) -> None:
-    arguments = ("market", "import", "-", "--instrument", "EUR-USD", "--interval", "60", "--json")
-    outcome = solver(*arguments, stdin="at,open,high,low,close\n60,1,2,0.5,1.5\n")
+    arguments = ("market", "import", "-", "--instrument", "EUR-USD", "--interval", "60", "--shift", "-1m", "--json")
+    outcome = solver(*arguments, stdin="at,open,high,low,close\n120,1,2,0.5,1.5\n")
     assert outcome.exit_code == 0, outcome.stderr
     [body] = service.bodies("/v1/candles")
     assert body == {
@@ -140,6 +140,7 @@ def test_standard_input_is_a_file(solver: Solver, service: Service, stored: dict
         ("x.csv", "--instrument", "EUR"),
         ("x.csv", "--timezone", "Mars/Olympus"),
         ("x.csv", "--interval", "0"),
+        ("x.csv", "--shift", "5"),
     ],
 )
 def test_commands_that_mean_nothing_are_refused(solver: Solver, service: Service, arguments: tuple[str, ...]) -> None:

@@ -54,6 +54,7 @@ class Choices:
     source: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     interval_s: int | None = None
+    shift_us: int = 0
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
 
@@ -104,6 +105,8 @@ class RowReader:
         rows = _Rows(chunk)
         rows.refuse(chunk.broken, "")
         moments = rows.read(" ".join(layout.at), micros(self._times(chunk, layout), layout.unit, self._choices.zone))
+        if self._choices.shift_us:
+            moments = [moment + self._choices.shift_us for moment in moments]
         instruments = self._instruments(rows, layout)
         sources = self._sources(rows, layout)
         prices = {name: rows.prices(columns) for name, columns in layout.prices.items()}

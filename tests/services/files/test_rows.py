@@ -153,6 +153,11 @@ def test_times_without_a_zone_are_of_the_one_named(tmp_path: Path) -> None:
     assert [tick["at"][:19] for tick in batch.entries] == ["2026-07-05T12:00:00"] * 3 + ["2026-07-04T22:00:00"]
 
 
+def test_a_clock_that_is_wrong_is_set_right(tmp_path: Path) -> None:
+    [batch], [] = read(tmp_path, "ts_ms,price\n1767614400000,1\n", instrument="EUR-USD", shift_us=5 * 3_600_000_000)
+    assert batch.entries[0]["at"] == "2026-01-05T17:00:00.000000Z"
+
+
 @given(st.datetimes(), st.sampled_from(["s", "ms", "us"]))
 def test_times_survive_every_form(moment: Any, unit: str) -> None:
     from zoneinfo import ZoneInfo
