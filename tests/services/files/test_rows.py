@@ -112,6 +112,12 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
     assert headless[0].rows == [1, 2]
 
 
+def test_a_volume_may_name_its_asset() -> None:
+    columns = ["unix", "date", "symbol", "open", "high", "low", "close", "Volume BTC", "Volume USD"]
+    assert recognise(columns).size == "Volume BTC"
+    assert recognise([*columns, "vol"]).size == "vol"
+
+
 @pytest.mark.parametrize("columns", [["at"], ["price"], ["open", "high", "low", "close"], []])
 def test_missing_columns_are_said(columns: list[str]) -> None:
     with pytest.raises(Invalid, match="add --columns"):
