@@ -5,6 +5,7 @@ import typer
 from app.cli import (
     data,
     doctor,
+    drawing,
     events,
     exporting,
     importing,
@@ -43,6 +44,7 @@ app.add_typer(market.app, name="market")
 market.app.command("import")(importing.import_prices)
 market.app.command("export")(exporting.export_prices)
 market.app.command()(recording.record)
+market.app.command()(drawing.chart)
 app.command()(synthetic.synthetic)
 app.add_typer(data.app, name="data")
 app.add_typer(events.app, name="events")

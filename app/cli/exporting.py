@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -58,6 +58,11 @@ def export_prices(
         typer.echo(f"{written} {what.value} of {instrument} written to {file}")
 
 
+async def _export(client: "SolverClient", *arguments: Any) -> int:
+    async with client:
+        return await export(client, *arguments)
+
+
 def moment_of(text: str, zone: Any, option: str) -> "datetime":
     """Read a time as a person writes it. Raises BadParameter."""
     from datetime import UTC, datetime, timedelta
@@ -70,39 +75,39 @@ def moment_of(text: str, zone: Any, option: str) -> "datetime":
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
 
 
-async def _export(
+async def export(
     client: "SolverClient",
     instrument: str,
     file: str,
     what: What,
     interval_s: int,
     source: str | None,
-    span: "dict[str, datetime | None]",
+    span: "Mapping[str, datetime | None]",
     as_json: bool,
 ) -> int:
+    """Write a history to a file; answers how many rows it has."""
     from app.services.files.formats import open_writer
     from app.services.files.table import BAR_FIELDS, CANDLE_FIELDS, PRICE_FIELDS
 
     fields = {What.PRICES: PRICE_FIELDS, What.BARS: BAR_FIELDS, What.CANDLES: CANDLE_FIELDS}[what]
     rows = 0
-    async with client:
-        pages = _pages(client, instrument, what, interval_s, source, span)
-        # What the service refuses is said before a file is begun.
-        first = await anext(pages)
-        path = None if file == "-" else Path(file)
-        with (
-            open_writer(path, fields, table=what.value, output=sys.stdout) as writer,
-            progress_bar(f"exporting {instrument}", as_json=as_json or path is None) as progress,
-        ):
-            page, done = first
-            while True:
-                writer.write(page)
-                rows += len(page)
-                progress.show(done)
-                following = await anext(pages, None)
-                if following is None:
-                    return rows
-                page, done = following
+    pages = _pages(client, instrument, what, interval_s, source, span)
+    # What the service refuses is said before a file is begun.
+    first = await anext(pages)
+    path = None if file == "-" else Path(file)
+    with (
+        open_writer(path, fields, table=what.value, output=sys.stdout) as writer,
+        progress_bar(f"exporting {instrument}", as_json=as_json or path is None) as progress,
+    ):
+        page, done = first
+        while True:
+            writer.write(page)
+            rows += len(page)
+            progress.show(done)
+            following = await anext(pages, None)
+            if following is None:
+                return rows
+            page, done = following
 
 
 async def _pages(
@@ -111,7 +116,7 @@ async def _pages(
     what: What,
     interval_s: int,
     source: str | None,
-    span: "dict[str, datetime | None]",
+    span: "Mapping[str, datetime | None]",
 ) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
     filters = {**span, "order": "asc", "limit": _PAGE}
     if what is not What.BARS:

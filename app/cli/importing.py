@@ -1,6 +1,7 @@
 """`solver market import`: prices and candles out of files, databases and exchanges."""
 
 import asyncio
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from app.cli.printing import ProgressBar
     from app.client import SolverClient
     from app.services.files.rows import Choices, RowReader
+
+_SHIFT = re.compile(r"^([+-]?\d+(?:\.\d+)?)(h|m|s)$")
+_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class OnError(StrEnum):
@@ -33,6 +37,9 @@ def import_prices(
     ] = None,
     interval: Annotated[int | None, typer.Option(help="Seconds a candle covers.", min=1, max=604_800)] = None,
     timezone: Annotated[str, typer.Option(help="Of times that name none.")] = "UTC",
+    shift: Annotated[
+        str, typer.Option(help="Added to every time, for a feed whose clock is wrong: 5h, -30m or 1.5s.")
+    ] = "0s",
     format_name: Annotated[
         str | None, typer.Option("--format", help="csv, json, parquet, sqlite or an added reader.")
     ] = None,
@@ -74,16 +81,40 @@ def import_prices(
     from app.services.files.rows import RowReader
     from app.services.files.sql_source import query_source
 
-    choices = _choices(instrument, source, columns, interval, timezone)
+    choices = _choices(instrument, source, columns, interval, timezone, shift)
     client = None if dry_run else open_client()
     rows = open_source(file, format_name) if file is not None else query_source(str(dsn), str(sql))
     name = Path(file).name if file is not None else "the query"
-    importing = _Import(RowReader(rows, choices), name, skips=on_error is OnError.SKIP, as_json=as_json)
-    asyncio.run(importing.run(client))
+    importing = Import(RowReader(rows, choices), name, skips=on_error is OnError.SKIP, as_json=as_json)
+    document = asyncio.run(_import(importing, client))
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+async def _import(importing: "Import", client: "SolverClient | None") -> dict[str, Any]:
+    if client is None:
+        return await importing.check()
+    async with client:
+        return await importing.run(client)
+
+
+def _print(document: dict[str, Any]) -> None:
+    kind, errors = document["kind"] or "rows", document["errors"]
+    good = document["rows"] - document["rejected"]
+    if errors:
+        refused = f"{document['rejected']} of {document['rows']} rows were left out"
+        report({"title": "Rows are not valid", "detail": refused, "errors": errors}, as_json=False)
+    if document["dry_run"]:
+        taken = ", ".join(f"{name}: {column}" for name, column in document["columns"].items())
+        typer.echo(f"{good} {kind} could be imported ({taken or 'no columns'})")
+    else:
+        typer.echo(f"{good} {kind}: {document['inserted']} new, {document['duplicates']} were there")
 
 
 def _choices(
-    instrument: str | None, source: str | None, columns: str | None, interval_s: int | None, timezone: str
+    instrument: str | None, source: str | None, columns: str | None, interval_s: int | None, timezone: str, shift: str
 ) -> "Choices":
     from app.services.files.layout import read_choices
     from app.services.files.rows import Choices
@@ -93,8 +124,16 @@ def _choices(
         source=source,
         columns=read_choices(columns) if columns else {},
         interval_s=interval_s,
+        shift_us=_shift_us(shift),
         zone=zone_of(timezone),
     )
+
+
+def _shift_us(text: str) -> int:
+    match = _SHIFT.match(text)
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no length of time; write 5h, -30m or 1.5s", param_hint="--shift")
+    return round(float(match[1]) * _UNIT_S[match[2]] * 1e6)
 
 
 def instrument_of(text: str) -> str:
@@ -119,7 +158,9 @@ def zone_of(name: str) -> Any:
         ) from error
 
 
-class _Import:
+class Import:
+    """Reads a source, sends what it holds, and says what became of it."""
+
     def __init__(self, reader: "RowReader", name: str, *, skips: bool, as_json: bool) -> None:
         self._reader = reader
         self._name = name
@@ -127,19 +168,22 @@ class _Import:
         self._as_json = as_json
         self._totals = Totals()
 
-    async def run(self, client: "SolverClient | None") -> None:
-        if client is None:
-            with progress_bar(f"checking {self._name}", as_json=self._as_json) as progress:
-                await self._read(progress, None)
-            self._report(is_dry=True)
-            return
-        async with client:
-            sender = Sender(client, self._totals, skips=self._skips)
-            try:
-                await (self._send_as_read(sender) if self._skips else self._send_checked(sender))
-            finally:
-                await sender.abandon()
-        self._report(is_dry=False)
+    async def check(self) -> dict[str, Any]:
+        """Only read the rows. Raises CommandFailed for bad ones that may not be skipped, Invalid."""
+        with progress_bar(f"checking {self._name}", as_json=self._as_json) as progress:
+            await self._read(progress, None)
+        if not self._skips:
+            self._refuse_bad()
+        return self._document(is_dry=True)
+
+    async def run(self, client: "SolverClient") -> dict[str, Any]:
+        """Import. Raises CommandFailed, Invalid."""
+        sender = Sender(client, self._totals, skips=self._skips)
+        try:
+            await (self._send_as_read(sender) if self._skips else self._send_checked(sender))
+        finally:
+            await sender.abandon()
+        return self._document(is_dry=False)
 
     async def _send_as_read(self, sender: Sender) -> None:
         with progress_bar(f"importing {self._name}", as_json=self._as_json) as progress:
@@ -181,12 +225,10 @@ class _Import:
                 errors=totals.errors,
             )
 
-    def _report(self, *, is_dry: bool) -> None:
+    def _document(self, *, is_dry: bool) -> dict[str, Any]:
         totals = self._totals
-        if is_dry and not self._skips:
-            self._refuse_bad()
         layout = self._reader.layout
-        document: dict[str, Any] = {
+        return {
             "kind": None if layout is None else ("candles" if layout.is_candles else "ticks"),
             "columns": {} if layout is None else layout.document(),
             "rows": totals.rows,
@@ -196,15 +238,3 @@ class _Import:
             "errors": totals.errors,
             "dry_run": is_dry,
         }
-        if self._as_json:
-            print_json(document)
-            return
-        good = totals.rows - totals.rejected
-        if totals.errors:
-            refused = f"{totals.rejected} of {totals.rows} rows were left out"
-            report({"title": "Rows are not valid", "detail": refused, "errors": totals.errors}, as_json=False)
-        if is_dry:
-            taken = ", ".join(f"{name}: {column}" for name, column in document["columns"].items())
-            typer.echo(f"{good} {document['kind'] or 'rows'} could be imported ({taken or 'no columns'})")
-        else:
-            typer.echo(f"{good} {document['kind'] or 'rows'}: {totals.inserted} new, {totals.duplicates} were there")

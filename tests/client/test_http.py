@@ -191,6 +191,21 @@ async def test_many_prices_go_in_batches() -> None:
     assert len(json.loads(requests[1].content)["prices"]) == 5
 
 
+async def test_candles_are_written_in_batches() -> None:
+    answers = [{"received": n, "inserted": n, "duplicates": 0} for n in (10_000, 2)]
+    client, requests = scripted(*(httpx.Response(200, json=answer) for answer in answers))
+    async with client:
+        row = ["2026-01-05T12:00:00Z", "1", "2", "0.5", "1.5", "10"]
+        totals = await client.put_candles("BTC-USD", 60, [row] * 10_002, source="kraken")
+    assert totals == {"received": 10_002, "inserted": 10_002, "duplicates": 0}
+    assert json.loads(requests[1].content) == {
+        "instrument": "BTC-USD",
+        "interval_s": 60,
+        "source": "kraken",
+        "candles": [row] * 2,
+    }
+
+
 async def test_names_and_times_find_their_way_into_the_url() -> None:
     page: dict[str, Any] = {"items": [], "next": None}
     client, requests = scripted(*(httpx.Response(200, json=page) for _ in range(2)), httpx.Response(200, json={}))

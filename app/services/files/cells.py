@@ -22,6 +22,7 @@ MICROS_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOS = "ns"
 _EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _DATE_PART = re.compile(r"^(\d{4})[./](\d{1,2})[./](\d{1,2})")
+_DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _BARE_DATE = re.compile(r"^(19|20|21)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
 # Seconds of the year 5138 are milliseconds of 1973: up to here a number without a unit is taken for the larger one.
 _UNITS_BY_SIZE = ((10**11, "s"), (10**14, "ms"), (10**17, "us"))
@@ -141,15 +142,16 @@ def _micros(cell: Any, unit: str | None, zone: ZoneInfo) -> int:
     try:
         number = Decimal(repr(cell) if isinstance(cell, float) else text)
     except InvalidOperation:
-        return _since_epoch(datetime.fromisoformat(_DATE_PART.sub(_dashed, text)), zone)
+        return _since_epoch(datetime.fromisoformat(_dashed(text)), zone)
     if not number.is_finite() or isinstance(cell, bool):
         raise ValueError("no time")
     unit = unit or _unit_by_size(number)
     return int(number // 1_000) if unit == _NANOS else round(number * MICROS_PER_UNIT[unit])
 
 
-def _dashed(match: re.Match[str]) -> str:
-    return f"{match[1]}-{int(match[2]):02}-{int(match[3]):02}"
+def _dashed(text: str) -> str:
+    text = _DAY_FIRST.sub(lambda match: f"{match[3]}-{int(match[2]):02}-{int(match[1]):02}", text)
+    return _DATE_PART.sub(lambda match: f"{match[1]}-{int(match[2]):02}-{int(match[3]):02}", text)
 
 
 def _since_epoch(moment: datetime, zone: ZoneInfo) -> int:

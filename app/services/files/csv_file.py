@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -13,13 +14,18 @@ from app.services.files.opened import OpenedFile
 from app.services.files.table import CHUNK_ROWS, Chunk, Field
 
 _DELIMITERS = ",;\t|"
+_VALUE = re.compile(r"[+-]?\.?\d")
+_TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
+_CANDLE = ("at", "open", "high", "low", "close", "volume")
+_DATED_CANDLE = ("date", "time", "open", "high", "low", "close", "volume")
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 class CsvSource:
     """Rows under a header; the delimiter is the one the header has most of.
 
-    Without a header, when every cell of the first row is a number, columns are called 1, 2, 3…
+    A first row of nothing but numbers and times is no header: six columns, or seven with a time of day of its own, are
+    then taken for candles, and others are called 1, 2, 3…
     """
 
     def __init__(self, file: OpenedFile) -> None:
@@ -46,9 +52,9 @@ class CsvSource:
         reader = csv.reader(_resumed(first, text), delimiter=delimiter)
         rows: Iterator[list[str]] = (row for row in reader if row)
         header = [cell.strip() for cell in next(rows)]
-        if all(_is_number(cell) for cell in header):
+        if all(_VALUE.match(cell) for cell in header if cell):
             rows = chain([header], rows)
-            header = [str(number) for number in range(1, len(header) + 1)]
+            header = _usual_names(header)
         repeated = {name for name in header if name and header.count(name) > 1}
         if repeated:
             raise Invalid(f"{self._file.name} has more than one column {', '.join(sorted(repeated))}")
@@ -83,12 +89,11 @@ def _resumed(first: str, text: io.TextIOWrapper) -> Iterator[str]:
     yield from text
 
 
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+def _usual_names(first: Sequence[str]) -> list[str]:
+    for names in (_CANDLE, _DATED_CANDLE):
+        if len(first) == len(names) and ("time" in names) == (_TIME_OF_DAY.fullmatch(first[1]) is not None):
+            return list(names)
+    return [str(number) for number in range(1, len(first) + 1)]
 
 
 def _chunk(header: list[str], rows: list[list[str]], first_row: int, done: float | None) -> Chunk:

@@ -102,7 +102,7 @@ def recognise(columns: Sequence[str], chosen: Mapping[str, str] | None = None) -
         at=at,
         unit=unit,
         prices=prices,
-        size=finder.find("size"),
+        size=finder.size(),
         instrument=finder.find("instrument"),
         source=finder.find("source"),
         id=None if candles else finder.find("id"),
@@ -134,6 +134,11 @@ class _Finder:
         if name in self.chosen:
             return self.chosen[name]
         return next((self._by_name[each] for each in _NAMES[name] if each in self._by_name), None)
+
+    def size(self) -> str | None:
+        # Where a volume names its asset there are often two: the base comes first.
+        named = (column for name, column in self._by_name.items() if name.startswith("volume_"))
+        return self.find("size") or next(named, None)
 
     def times(self) -> tuple[str, ...]:
         if "at" not in self.chosen and {"date", "time"} <= self._by_name.keys():

@@ -26,12 +26,11 @@ class OpenedFile:
         self._stack = ExitStack()
         try:
             is_input = name == STANDARD_INPUT
-            self._raw = sys.stdin.buffer if is_input else self._stack.enter_context(open(name, "rb"))  # noqa: SIM115
+            self._raw = _peekable(sys.stdin.buffer) if is_input else self._stack.enter_context(open(name, "rb"))  # noqa: SIM115
             self._size = 0 if is_input else Path(name).stat().st_size
         except OSError as error:
             raise Invalid(f"{name} cannot be read: {error.strerror or error}") from error
-        self._buffer = cast(io.BufferedReader, self._raw)
-        self.is_packed = self._buffer.peek(2)[:2] == _GZIP
+        self.is_packed = self._raw.peek(2)[:2] == _GZIP
         self.stream = cast(BinaryIO, gzip.GzipFile(fileobj=self._raw) if self.is_packed else self._raw)
 
     def __enter__(self) -> Self:
@@ -80,3 +79,7 @@ class OpenedFile:
     def unreadable(self, error: Exception) -> Invalid:
         """Say that it breaks off or is damaged."""
         return Invalid(f"{self.name} cannot be read to its end: {error}")
+
+
+def _peekable(stream: BinaryIO) -> io.BufferedReader:
+    return stream if isinstance(stream, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, stream))

@@ -1,5 +1,6 @@
 """Rows of any source as what the service takes: ticks and candles, in batches."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ from app.services.files.cells import (
 )
 from app.services.files.layout import PARTS, Layout, recognise
 from app.services.files.table import Chunk, Source
+from app.services.schemas.base import NAME_PATTERN
 
 T = TypeVar("T")
 
@@ -31,7 +33,8 @@ _DAY_S = 86_400
 _MICROS_PER_S = 1_000_000
 _TWO = Decimal(2)
 _PAIR_LENGTH = 6
-_MAX_SOURCE = 128
+_LONGEST_NAME = 128
+_NAME = re.compile(NAME_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class Choices:
     source: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     interval_s: int | None = None
+    shift_us: int = 0
     zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
 
 
@@ -101,6 +105,8 @@ class RowReader:
         rows = _Rows(chunk)
         rows.refuse(chunk.broken, "")
         moments = rows.read(" ".join(layout.at), micros(self._times(chunk, layout), layout.unit, self._choices.zone))
+        if self._choices.shift_us:
+            moments = [moment + self._choices.shift_us for moment in moments]
         instruments = self._instruments(rows, layout)
         sources = self._sources(rows, layout)
         prices = {name: rows.prices(columns) for name, columns in layout.prices.items()}
@@ -108,8 +114,7 @@ class RowReader:
         if layout.is_candles:
             batches = self._candles(rows, layout, moments, instruments, sources, prices, sizes)
         else:
-            ids = [None if is_empty(cell) else str(cell) for cell in rows.cells(layout.id)]
-            batches = _ticks(rows, moments, instruments, sources, prices["price"], sizes, ids)
+            batches = _ticks(rows, moments, instruments, sources, prices["price"], sizes, rows.names(layout.id))
         return Read(batches, rows.errors(), chunk.count, chunk.done)
 
     def _times(self, chunk: Chunk, layout: Layout) -> Sequence[Any]:
@@ -133,13 +138,7 @@ class RowReader:
     def _sources(self, rows: "_Rows", layout: Layout) -> list[str | None]:
         if self._choices.source is not None or layout.source is None:
             return [self._choices.source] * rows.count
-        sources = [None if is_empty(cell) else str(cell).strip() for cell in rows.cells(layout.source)]
-        unfit = {each for each in set(sources) if each and (len(each) > _MAX_SOURCE or len(each.split()) > 1)}
-        reasons = {
-            place: f"{shown(name)} is no name without spaces" for place, name in enumerate(sources) if name in unfit
-        }
-        rows.refuse(reasons, layout.source)
-        return sources
+        return rows.names(layout.source)
 
     def _candles(
         self,
@@ -225,6 +224,14 @@ class _Rows:
             return ["0"] * self.count
         cells = ["0" if is_empty(cell) else cell for cell in self.cells(column)]
         return self.read(column, decimal_texts(cells, is_positive=False))
+
+    def names(self, column: str | None) -> list[str | None]:
+        names = [None if is_empty(cell) else str(cell).strip() for cell in self.cells(column)]
+        unfit = {name for name in set(names) if name and (len(name) > _LONGEST_NAME or not _NAME.fullmatch(name))}
+        if unfit:
+            remedy = f"must be a name without spaces, up to {_LONGEST_NAME} long"
+            self.refuse({place: remedy for place, name in enumerate(names) if name in unfit}, column or "")
+        return names
 
     def good(self) -> list[int]:
         return (

@@ -150,6 +150,8 @@ def test_what_cannot_be_written_is_said(tmp_path: Path, name: str) -> None:
         "timestamp_ms|mid\n1767614400000|1.5\n1767614401000|+2\n",
         "ts_ns,price\n1767614400000000000,1.5\n1767614401000000999,2e0\n",
         "time,price\n1767614400.0,1.5\n1767614401,2\n",
+        "Gmt time,Bid,Ask\n05.01.2026 12:00:00.000,1,2\n05.01.2026 12:00:01.000,2,2\n",
+        "date,time,price\n20260105,120000,1.5\n20260105,120001,2\n",
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -172,6 +174,22 @@ def test_lists_without_names_are_candles(tmp_path: Path) -> None:
         [batch] = read(open_source(str(path)), instrument="EUR-USD")
         assert batch.body["interval_s"] == 60
         assert batch.entries[0] == ["2026-01-05T12:00:00.000000Z", "1", "2", "0.5", "1.5", "10"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "1767614400,1,2,0.5,1.5,10\n1767614460,1.5,2,1,1,0\n",
+        "20260105 120000;1;2;0.5;1.5;10\n20260105 120100;1.5;2;1;1;0\n",
+        "2026.01.05,12:00,1,2,0.5,1.5,10\n2026.01.05,12:01,1.5,2,1,1,0\n",
+    ],
+)
+def test_candles_need_no_header(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "candles.csv"
+    path.write_text(content)
+    [batch] = read(open_source(str(path)), instrument="EUR-USD")
+    assert batch.body["interval_s"] == 60
+    assert batch.entries[0] == ["2026-01-05T12:00:00.000000Z", "1", "2", "0.5", "1.5", "10"]
 
 
 def test_a_sqlite_file_and_a_query_give_rows(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_an_interval_is_what_most_candles_are_apart(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="add --interval"):
         read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n", instrument="EUR-USD")
     with pytest.raises(Invalid, match="add --interval"):
-        read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n604800,1,1,1,1\n", instrument="EUR-USD")
+        read(tmp_path, "start,open,high,low,close\n0,1,1,1,1\n604801,1,1,1,1\n", instrument="EUR-USD")
 
 
 def test_both_sides_of_a_candle_give_its_middle(tmp_path: Path) -> None:
@@ -110,6 +110,12 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         tmp_path, "1767614400,1.5\n1767614401,2\n", instrument="EUR-USD", columns={"at": "1", "price": "2"}
     )
     assert headless[0].rows == [1, 2]
+
+
+def test_a_volume_may_name_its_asset() -> None:
+    columns = ["unix", "date", "symbol", "open", "high", "low", "close", "Volume BTC", "Volume USD"]
+    assert recognise(columns).size == "Volume BTC"
+    assert recognise([*columns, "vol"]).size == "vol"
 
 
 @pytest.mark.parametrize("columns", [["at"], ["price"], ["open", "high", "low", "close"], []])
@@ -151,6 +157,11 @@ def test_times_without_a_zone_are_of_the_one_named(tmp_path: Path) -> None:
     text = "at,price\n2026-07-05 14:00:00,1\n2026-07-05T12:00:00Z,2\n20260705T140000,3\n20260705,4\n"
     [batch], [] = read(tmp_path, text, instrument="EUR-USD", zone=ZoneInfo("Europe/Zurich"))
     assert [tick["at"][:19] for tick in batch.entries] == ["2026-07-05T12:00:00"] * 3 + ["2026-07-04T22:00:00"]
+
+
+def test_a_clock_that_is_wrong_is_set_right(tmp_path: Path) -> None:
+    [batch], [] = read(tmp_path, "ts_ms,price\n1767614400000,1\n", instrument="EUR-USD", shift_us=5 * 3_600_000_000)
+    assert batch.entries[0]["at"] == "2026-01-05T17:00:00.000000Z"
 
 
 @given(st.datetimes(), st.sampled_from(["s", "ms", "us"]))
