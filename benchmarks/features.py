@@ -1,6 +1,6 @@
 """Market data and features against their bars, with comparators in the same run: `python -m benchmarks.features`.
 
-Name parts to run only those: bar.
+Name parts to run only those: bar, restart.
 """
 
 from argparse import ArgumentParser
@@ -11,8 +11,9 @@ from app.domain.features.warm import warm
 from benchmarks.one_bar import measure_one_bar
 from benchmarks.peers.pandas_vector import has_pandas
 from benchmarks.report import Row, report
+from benchmarks.restarting import measure_restarting
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"bar": measure_one_bar}
+PARTS: dict[str, Callable[[], list[Row]]] = {"bar": measure_one_bar, "restart": measure_restarting}
 
 
 def main() -> None:
