@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from app.config import RetentionSettings
 from app.domain.bars import BAR_COLUMNS, Bars
 from app.domain.errors import Invalid
 from app.domain.known_bars import read_by
@@ -13,6 +14,7 @@ from app.services.bar_reading import BarReader
 from app.services.market_data import MarketData
 from app.services.market_state import MarketState
 from app.services.price_history import PriceHistory
+from app.services.retention import Retention
 from app.services.schemas.prices import PriceIn
 from tests.twins import START, FixedClock
 
@@ -67,6 +69,23 @@ async def test_seconds_whose_ticks_were_dropped_stand_as_they_are(
     async with clean_database.connection() as connection:
         await connection.execute("DELETE FROM lake.price WHERE at < $1", START + timedelta(seconds=7050))
     assert equal(await read(reader, 1, known), before)
+
+
+async def test_minutes_rolled_up_are_known_since_their_seconds_were(
+    clean_database: Database, prices: PriceHistory
+) -> None:
+    reader = BarReader(clean_database)
+    known = await write(prices, *((at, 64000 + at % 17, 0.5) for at in range(0, 7200, 7)))
+    before = await read(reader, 300, known)
+    kept = RetentionSettings(second_bars_h=1.0, prices_h=1.0, metrics_h=None, book_samples_h=None)
+    await Retention(clean_database, FixedClock(START + timedelta(seconds=7200)), kept).go_over()
+    assert await count(clean_database, "SELECT count(*) FROM lake.bar WHERE span_s = 60") > 50
+    assert equal(await read(reader, 300, known), before)
+
+
+async def count(database: Database, query: str) -> int:
+    async with database.connection() as connection:
+        return int(await connection.fetchval(query))
 
 
 async def test_imported_bars_stand_in_where_there_are_no_ticks(clean_database: Database, prices: PriceHistory) -> None:
