@@ -1,6 +1,6 @@
 """Market data and features against their bars, with comparators in the same run: `python -m benchmarks.features`.
 
-Name parts to run only those: bar, ingest.
+Name parts to run only those: bar, metrics, ingest, restart.
 """
 
 from argparse import ArgumentParser
@@ -9,11 +9,18 @@ from time import perf_counter
 
 from app.domain.features.warm import warm
 from benchmarks.ingesting import measure_ingest
+from benchmarks.metrics import measure_metrics
 from benchmarks.one_bar import measure_one_bar
 from benchmarks.peers.pandas_vector import has_pandas
 from benchmarks.report import Row, report
+from benchmarks.restarting import measure_restarting
 
-PARTS: dict[str, Callable[[], list[Row]]] = {"bar": measure_one_bar, "ingest": measure_ingest}
+PARTS: dict[str, Callable[[], list[Row]]] = {
+    "bar": measure_one_bar,
+    "metrics": measure_metrics,
+    "ingest": measure_ingest,
+    "restart": measure_restarting,
+}
 
 
 def main() -> None:

@@ -30,7 +30,10 @@ async def list_metrics(
     program: AnyProgram,
     instrument: Annotated[str, Path(pattern=INSTRUMENT_PATTERN, examples=["BTC-USD"])],
     names: Annotated[
-        str | None, Query(max_length=4096, description="which, separated by commas; all built-in ones if unset")
+        str | None,
+        Query(
+            max_length=4096, description="which, separated by commas; all if unset, without `ta.*` for an interval of 1"
+        ),
     ] = None,
     interval: Annotated[
         int | None,

@@ -12,9 +12,9 @@ from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
 
 MOST_ROWS = 3_000_000
+MOST_TICKS = 1_000_000
 _PART_S = 20_000.0
 _FEW, _MANY = 5_000, 40_000
-_MOST_TICKS = 400_000
 _TICKS_A_TIME = 50_000
 _LOOKS_BACK = 8
 _BEGINNING_S = -60_000_000_000.0
@@ -26,8 +26,11 @@ _SETTLE_POLL_S = 0.01
 class BarReader:
     """Reads bars of any interval, in steps that a connection is never held long for."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, most_rows: int = MOST_ROWS, most_ticks: int = MOST_TICKS) -> None:
+        """Read up to so many stored bars a time; beyond so many ticks, rebuild only what changed since."""
         self._database = database
+        self._most_rows = most_rows
+        self._most_ticks = most_ticks
 
     async def read(
         self, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
@@ -38,7 +41,10 @@ class BarReader:
         stored = await self._stored(instrument, interval_s, ranges)
         if as_of is None:
             return stored
-        ticks = await self._ticks(instrument, _to_rebuild(stored, as_of.timestamp()), as_of)
+        # Sums that grew batch by batch differ in their last bit from sums of all ticks: where it can be afforded,
+        # every bar is added up anew, so that what arrives later changes no bit of the answer.
+        affordable = stored.bars.count.sum() <= self._most_ticks
+        ticks = await self._ticks(instrument, stored if affordable else _changed(stored, as_of), as_of)
         return await asyncio.to_thread(_rebuilt, stored, ticks, as_of)
 
     async def before(
@@ -84,9 +90,9 @@ class BarReader:
                 read, table = await repository.bars(connection, instrument, interval_s, taken)
             parts.append(KnownBars.from_table(instrument, table, interval_s))
             rows += read
-            if rows > MOST_ROWS:
+            if rows > self._most_rows:
                 raise Invalid(
-                    f"this takes more than {MOST_ROWS:,} bars",
+                    f"this takes more than {self._most_rows:,} bars",
                     (FieldError("/query/from", "ask for a shorter span, fewer points or a longer interval"),),
                 )
             # Silence costs little, so the steps through it grow.
@@ -109,14 +115,9 @@ class BarReader:
         return np.concatenate(tables)
 
 
-def _to_rebuild(stored: KnownBars, as_of_s: float) -> KnownBars:
-    # Sums that grew batch by batch differ in their last bit from sums of all ticks: where it can be afforded,
-    # every bar is added up anew, so that what arrives later changes no bit of the answer.
-    table = stored.table
-    bars = stored.bars
-    if bars.count.sum() > _MOST_TICKS:
-        table = table[stored.known_at > as_of_s]
-    return KnownBars.from_table(bars.instrument, table, bars.interval_s)
+def _changed(stored: KnownBars, as_of: datetime) -> KnownBars:
+    table = stored.table[stored.known_at > as_of.timestamp()]
+    return KnownBars.from_table(stored.bars.instrument, table, stored.bars.interval_s)
 
 
 def _rebuilt(stored: KnownBars, ticks: FloatArray, as_of: datetime) -> KnownBars:

@@ -57,8 +57,9 @@ class FeaturesReader:
         """
         await self._instruments.require(instrument)
         moment = await self.moment(as_of)
+        # Of now everything counts, whatever the clock of the database says, added up as it will be when asked later.
         known, books = await asyncio.gather(
-            self._bars.before(instrument, interval_s, moment, as_of=as_of),
+            self._bars.before(instrument, interval_s, moment, as_of=as_of or _LATEST),
             self.books(instrument, [moment], as_of=as_of),
         )
         values = history_vectors(known.bars, _one(moment), np.array([books[0].values]))[0]

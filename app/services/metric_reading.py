@@ -26,6 +26,7 @@ from app.services.price_history import Span
 _SECONDS_FAMILY = "ts."
 _CLOSE = 3
 _WINDOWS_A_TIME = 500
+_MEASURING_AT_ONCE = 2
 _LEAPS = 64
 _BEGIN_S, _END_S = -62_000_000_000.0, 253_000_000_000.0
 
@@ -54,20 +55,21 @@ class MetricReader:
         self._bars = bars
         self._clock = clock
         self._plugins = plugins
+        self._room = asyncio.Semaphore(_MEASURING_AT_ONCE)
 
     def catalog(self) -> dict[str, object]:
         """List every metric there is."""
         return catalog_document(self._plugins.metrics())
 
     def asked(self, names: str | None, interval_s: int | None) -> Asked:
-        """Read names separated by commas; without any, all of the built-in ones that suit the interval.
+        """Read names separated by commas; without any, all that suit the interval.
 
         Raises Invalid, naming what may have been meant.
         """
-        if not names:
-            chosen = SECOND_NAMES if interval_s == 1 else (*SECOND_NAMES, *INDICATOR_NAMES)
-        else:
-            chosen = tuple(dict.fromkeys(name.strip() for name in names.split(",") if name.strip()))
+        chosen = tuple(dict.fromkeys(name.strip() for name in (names or "").split(",") if name.strip()))
+        if not chosen:
+            added = tuple(plugin.name for plugin in self._plugins)
+            chosen = (*SECOND_NAMES, *(() if interval_s == 1 else INDICATOR_NAMES), *added)
         strange = unknown(chosen, self._plugins)
         if strange:
             there_are = [*METRIC_NAMES, *(plugin.name for plugin in self._plugins)]
@@ -223,7 +225,8 @@ class MetricReader:
             seconds = bars
             if asked.interval_s != 1 and any(name.startswith(_SECONDS_FAMILY) for name in asked.names):
                 seconds = await self._read(instrument, 1, part, as_of)
-            items += await asyncio.to_thread(self._measured, asked, bars.bars, seconds.bars, part)
+            async with self._room:
+                items += await asyncio.to_thread(self._measured, asked, bars.bars, seconds.bars, part)
         return items
 
     async def _read(self, instrument: str, interval_s: int, moments: FloatArray, as_of: datetime | None) -> KnownBars:

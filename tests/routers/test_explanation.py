@@ -28,6 +28,8 @@ async def test_a_solved_route_is_explained(office: Office) -> None:
     assert document["route_id"] == str(route_id)
     for name in ("status", "revision", "snapshot_id", "trade"):
         assert document[name] == route[name]
+    assert "log_return_1" in document["features"]["missing"]
+    assert document["features"]["stale"] == []
     for name in ("explanation", "certificate", "costs", "schedule", "slices", "arrival_price"):
         assert document[name] == route["solution"][name]
     assert document["models"] == route["forecast"]["models"]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import UUID
 
 from app.infra.db import Connection
 
@@ -24,6 +25,14 @@ class BookSample:
     at: datetime
     known_ts: datetime
     values: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What a route's features lack, and which of their inputs were stale."""
+
+    missing: list[str]
+    stale: list[str]
 
 
 _HISTORY = """
@@ -69,3 +78,9 @@ async def book_samples(
         as_of,
     )
     return [BookSample(*row) for row in rows]
+
+
+async def flags(connection: Connection, route_id: UUID) -> Flags:
+    """Read what was flagged when a route's features were computed; nothing before that."""
+    row = await connection.fetchrow("SELECT missing, stale FROM warehouse.feature WHERE route_id = $1", route_id)
+    return Flags([], []) if row is None else Flags(row[0], row[1])

@@ -51,8 +51,8 @@ _BAR_COLUMNS = (
 )
 # Of ticks at one time the price decides, as in app/domain/bars.py. A bar without ticks was imported: ticks replace it.
 MERGE = f"""
-INSERT INTO lake.bar AS b ({_BAR_COLUMNS})
-SELECT {_BAR_COLUMNS} FROM {{source}} ORDER BY instrument, start
+INSERT INTO lake.bar AS b ({_BAR_COLUMNS}, known_at)
+SELECT {_BAR_COLUMNS}, {{known_at}} FROM {{source}} ORDER BY instrument, start
 ON CONFLICT (instrument, start, span_s) DO UPDATE SET
   open = CASE WHEN b.count = 0 OR (excluded.first_at, excluded.open) < (b.first_at, b.open)
               THEN excluded.open ELSE b.open END,
@@ -66,7 +66,7 @@ ON CONFLICT (instrument, start, span_s) DO UPDATE SET
   price_sum = CASE WHEN b.count = 0 THEN 0 ELSE b.price_sum END + excluded.price_sum,
   first_at = CASE WHEN b.count = 0 THEN excluded.first_at ELSE least(b.first_at, excluded.first_at) END,
   last_at = CASE WHEN b.count = 0 THEN excluded.last_at ELSE greatest(b.last_at, excluded.last_at) END,
-  known_at = now()
+  known_at = greatest(b.known_at, excluded.known_at)
 WHERE excluded.count > 0 OR b.count = 0
 """
 DUE = """
@@ -95,7 +95,7 @@ WITH added AS (
          sum(size) AS volume, sum(price * size) AS notional, count(*)::int AS count, sum(price) AS price_sum,
          min(at) AS first_at, max(at) AS last_at
   FROM added GROUP BY 1, 2
-), merged AS ({MERGE.format(source="seconds")}
+), merged AS ({MERGE.format(source="seconds", known_at="now()")}
   RETURNING 1
 ), due AS ({DUE.format(source="(SELECT * FROM seconds WHERE start >= $7) recent")})
 SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM merged),

@@ -11,7 +11,7 @@ import orjson
 from app.domain.errors import Conflict
 from app.domain.route import TERMINAL, RouteStatus
 from app.infra.db import Database
-from app.infra.repositories import routes
+from app.infra.repositories import features, routes
 from app.services.picture import draw
 from app.services.routing.reading import absent, view
 
@@ -42,6 +42,7 @@ class Explainer:
         """Explain the latest revision. Raises NotFound, Conflict where there is no solution, Unavailable."""
         async with self._database.connection() as connection:
             row = (await routes.read(connection, [route_id])).get(route_id)
+            flags = await features.flags(connection, route_id)
         if row is None or row["program"] != program:
             raise absent(route_id)
         if row["solution"] is None:
@@ -58,6 +59,7 @@ class Explainer:
             "reasons": reasons(solution, models),
             **solution,
             "models": models,
+            "features": {"missing": flags.missing, "stale": flags.stale},
         }
         return RouteExplanation(document, view(row).etag)
 
