@@ -13,6 +13,7 @@ from app.cli.exchanges import open_exchange, patiently
 from app.cli.exporting import moment_of
 from app.cli.importing import instrument_of, zone_of
 from app.cli.printing import print_json, progress_bar
+from app.domain.times import EPOCH
 
 if TYPE_CHECKING:
     from app.client import SolverClient
@@ -132,4 +133,4 @@ def _millis(moment: datetime) -> int:
 
 
 def _time(at_ms: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)
+    return EPOCH + timedelta(milliseconds=at_ms)

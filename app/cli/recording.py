@@ -6,7 +6,7 @@ import re
 import signal
 import time
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ import typer
 from app.cli.connecting import open_client
 from app.cli.exchanges import open_exchange, patiently
 from app.cli.printing import Json, print_json
+from app.domain.times import EPOCH
 
 if TYPE_CHECKING:
     from app.client import SolverClient
@@ -210,7 +211,7 @@ class Recorder:
         tick = {
             "instrument": f"{market.base}-{market.quote}",
             "source": self._exchange.name,
-            "at": (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=trade.at_ms)).isoformat(),
+            "at": (EPOCH + timedelta(milliseconds=trade.at_ms)).isoformat(),
             "price": trade.price,
             "size": trade.size,
         }

@@ -5,11 +5,10 @@ Nothing here knows where bars come from or where rows go to, so that any engine 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 
-from app.domain.bars import Bars, FloatArray
+from app.domain.bars import Bars, FloatArray, IntArray
 from app.domain.features.books import BOOK_VALUES
 from app.domain.features.outcomes import OUTCOMES, write_outcomes
 from app.domain.features.rows import rows_of, settle
@@ -94,11 +93,6 @@ def outcome_versions(inputs: Inputs, ends: FloatArray, horizons_s: Sequence[int]
     return versions
 
 
-def moment_of(seconds: float) -> datetime:
-    """Turn seconds since 1970 into a time."""
-    return datetime.fromtimestamp(seconds, UTC)
-
-
 def _known_windows(inputs: Inputs, ends: FloatArray) -> FloatArray:
     windows = Windows.cut(inputs.bars, ends)
     # A filled point says what the bar before it said.
@@ -106,8 +100,8 @@ def _known_windows(inputs: Inputs, ends: FloatArray) -> FloatArray:
     return _range_max(inputs.known_s[source], windows.first, windows.stop)
 
 
-def _range_max(values: FloatArray, first: np.typing.NDArray[np.int64], stop: np.typing.NDArray[np.int64]) -> FloatArray:
-    """Find the largest of values[first:stop] for each pair; minus infinity of none."""
+def _range_max(values: FloatArray, first: IntArray, stop: IntArray) -> FloatArray:
+    # The largest of values[first:stop] for each pair, out of two stretches of a power of two that overlap.
     found = np.full(len(first), -np.inf)
     width, table = 1, values
     lengths = stop - first

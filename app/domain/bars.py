@@ -4,13 +4,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from app.domain.times import moment_of
+
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 WINDOW = 300
@@ -119,7 +122,7 @@ class Bars:
     @property
     def newest_at(self) -> datetime | None:
         """The start of the newest bar, if there is any."""
-        return _moment(float(self.start[-1])) if len(self.start) else None
+        return moment_of(float(self.start[-1])) if len(self.start) else None
 
     def last(self, n: int) -> "Bars":
         """Return the last n bars."""
@@ -214,7 +217,7 @@ def _bar(ticks: list[Tick], start: int) -> Bar:
     last_at, close = max((tick.at, tick.price) for tick in ticks)
     return Bar(
         instrument=ticks[0].instrument,
-        start=_moment(start),
+        start=moment_of(start),
         open=open_,
         high=max(prices),
         low=min(prices),
@@ -226,10 +229,6 @@ def _bar(ticks: list[Tick], start: int) -> Bar:
         last_at=last_at,
         price_sum=math.fsum(prices),
     )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _seconds(times: Sequence[Any]) -> FloatArray:

@@ -18,7 +18,6 @@ from app.domain.backfill import (
     day_moments,
     feature_versions,
     metric_values,
-    moment_of,
     outcome_versions,
 )
 from app.domain.bars import FloatArray
@@ -26,6 +25,7 @@ from app.domain.errors import Contended
 from app.domain.features.catalog import schema_hash
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
 from app.domain.moments import context_s, points_of
+from app.domain.times import EPOCH, moment_of
 from app.infra.db import Database
 from app.infra.repositories import bar_due, bar_reading, book_samples, metrics
 from app.infra.repositories import history as repository
@@ -40,7 +40,6 @@ from app.services.schemas.jobs import BackfillParams
 
 _ROWS_AT_ONCE = 10_000
 _BARS_AT_MOST = 400_000
-_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Backfilling:
     async def run(self, params: BackfillParams, progress: Progress) -> dict[str, Any]:
         """Compute all parts, one after the other; answers how many there were. Raises Unavailable."""
         closed_s = self._closed_s()
-        begin = params.begin or _EARLIEST
+        begin = params.begin or EPOCH
         end = min(params.end or moment_of(closed_s + 1), moment_of(closed_s + 1))
         spec = ChunkSpec(
             what=tuple(sorted(set(params.what))),

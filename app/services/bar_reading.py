@@ -1,7 +1,7 @@
 """Stored bars for windows: as they stand, or as they were known at an earlier time."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
@@ -123,8 +123,3 @@ def _changed(stored: KnownBars, as_of: datetime) -> KnownBars:
 def _rebuilt(stored: KnownBars, ticks: FloatArray, as_of: datetime) -> KnownBars:
     rebuilt = add_up(stored.bars.instrument, ticks, stored.bars.interval_s)
     return as_known(stored, rebuilt, as_of.timestamp())
-
-
-def moment_of(seconds: float) -> datetime:
-    """Turn seconds since 1970 into a time."""
-    return datetime.fromtimestamp(seconds, UTC)

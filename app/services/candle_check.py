@@ -3,9 +3,10 @@
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from app.domain.errors import FieldError, Invalid
+from app.domain.times import EARLIEST, LATEST
 from app.domain.values import INSTRUMENT_PATTERN
 from app.infra.repositories.candles import Candle
 from app.services.schemas.base import NAME_PATTERN, PATTERN_REMEDIES
@@ -14,8 +15,7 @@ MAX_SPAN_S = 7 * 86_400
 _MAX_ERRORS = 100
 _FIELDS = ("open", "high", "low", "close", "volume")
 _LARGEST = 1e30
-_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 1, tzinfo=UTC)
+_LATEST_START = LATEST - timedelta(seconds=MAX_SPAN_S)
 
 
 def check_candles(instrument: str, interval_s: int, source: str, rows: Sequence[Candle]) -> None:
@@ -39,7 +39,7 @@ def _wrong(row: Candle) -> Iterable[tuple[str, str]]:
     start, open_, high, low, close, _ = row
     if start.tzinfo is None:
         yield "start", "needs a time zone, for example 2026-01-01T00:00:00Z"
-    elif start.microsecond or not _EARLIEST <= start < _LATEST:
+    elif start.microsecond or not EARLIEST <= start < _LATEST_START:
         yield "start", "must be a whole second in the years 1 to 9999"
     for name, value in zip(_FIELDS, row[1:], strict=True):
         is_volume = name == "volume"

@@ -16,10 +16,11 @@ from app.domain.metrics.evaluating import evaluate, rows_needed
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
 from app.domain.metrics.set_reading import read_feature_set
 from app.domain.metrics.sets import EVERY_INSTRUMENT, FeatureSet
+from app.domain.times import moment_of
 from app.infra.db import Database
 from app.infra.repositories import feature_sets as repository
 from app.infra.repositories.feature_sets import StoredSet
-from app.services.bar_reading import BarReader, moment_of
+from app.services.bar_reading import BarReader
 from app.services.documents import timestamp
 from app.services.features_reading import FeaturesReader, inputs_document, known_ts_of, named_values
 from app.services.known_instruments import KnownInstruments

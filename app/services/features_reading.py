@@ -14,19 +14,18 @@ from app.domain.features.books import BOOK_VALUES, book_values, usable_books
 from app.domain.features.catalog import MARKET_NAMES, schema_hash
 from app.domain.features.vectors import history_vectors
 from app.domain.known_bars import KnownBars
+from app.domain.times import EARLIEST, LATEST, clamped, moment_of
 from app.domain.values import Instrument
 from app.infra.db import Database
 from app.infra.repositories import features as repository
 from app.infra.repositories import market_listing
-from app.services.bar_reading import BarReader, moment_of
+from app.services.bar_reading import BarReader
 from app.services.documents import timestamp
 from app.services.features import STALE_S, order_books
 from app.services.known_instruments import KnownInstruments
 from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.price_history import Span
-
-_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +58,7 @@ class FeaturesReader:
         moment = await self.moment(as_of)
         # Of now everything counts, whatever the clock of the database says, added up as it will be when asked later.
         known, books = await asyncio.gather(
-            self._bars.before(instrument, interval_s, moment, as_of=as_of or _LATEST),
+            self._bars.before(instrument, interval_s, moment, as_of=as_of or LATEST),
             self.books(instrument, [moment], as_of=as_of),
         )
         values = history_vectors(known.bars, _one(moment), np.array([books[0].values]))[0]
@@ -80,7 +79,7 @@ class FeaturesReader:
         Raises NotFound, Invalid for a time to come, Unavailable.
         """
         moment = await self.moment(as_of)
-        begin, end = span.begin or _EARLIEST, span.end or _LATEST
+        begin, end = span.begin or EARLIEST, span.end or LATEST
         if after is not None and span.newest_first:
             end = min(end, after)
         elif after is not None:
@@ -91,8 +90,8 @@ class FeaturesReader:
                 instrument,
                 interval_s=interval_s,
                 schema_hash=schema_hash(),
-                begin=_within(begin),
-                end=_within(end),
+                begin=clamped(begin),
+                end=clamped(end),
                 as_of=moment,
                 limit=limit + 1,
                 newest_first=span.newest_first,
@@ -236,7 +235,3 @@ def _no_books() -> FloatArray:
 
 def _one(moment: datetime) -> FloatArray:
     return np.array([moment.timestamp()])
-
-
-def _within(moment: datetime) -> datetime:
-    return min(max(moment, _EARLIEST), _LATEST)

@@ -1,17 +1,17 @@
 """Rows of metrics as events."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import orjson
 
 from app.domain.event import METRICS_GENERATED, Event, source_of
 from app.domain.message import Message
+from app.domain.times import moment_of
 from app.infra.repositories.metrics import MetricRows
 from app.services.documents import timestamp
 
 SOURCE = source_of("metering")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def metric_messages(
@@ -23,7 +23,7 @@ def metric_messages(
     for each in rows:
         columns = names[each.set_hash]
         for event_s, values in zip(each.event_s.tolist(), each.values.tolist(), strict=True):
-            event_ts = timestamp(_EPOCH + timedelta(seconds=event_s))
+            event_ts = timestamp(moment_of(event_s))
             identifier = f"{each.instrument}/{each.interval_s}/{event_ts}/{known}"
             event = Event(
                 source=SOURCE,

@@ -14,9 +14,10 @@ from app.domain.known_bars import KnownBars, Ranges, read_by
 from app.domain.metrics.catalog import INDICATOR_NAMES, METRIC_NAMES, SECOND_NAMES, catalog_document
 from app.domain.metrics.measuring import history, unknown
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
+from app.domain.times import moment_of
 from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
-from app.services.bar_reading import BarReader, moment_of
+from app.services.bar_reading import BarReader
 from app.services.documents import timestamp
 from app.services.features_reading import named_values, refuse_future
 from app.services.known_instruments import KnownInstruments

@@ -15,6 +15,7 @@ import numpy as np
 from app import telemetry
 from app.domain.bars import Bars
 from app.domain.errors import FieldError, NotFound
+from app.domain.times import EARLIEST, EPOCH, LATEST, clamped, micros_since_epoch
 from app.infra.db import Database
 from app.infra.repositories import candles
 from app.infra.repositories import prices as repository
@@ -36,9 +37,6 @@ _INSTRUMENTS_KEPT = 1_000
 _MOST_SECONDS_ADDED_UP = 400_000
 _FEW = 200
 _FEW_BYTES = 32_768
-_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ class PriceHistory:
     def _measured_from(self) -> datetime:
         # What was rolled up has no seconds left to measure.
         if self._seconds_kept_h is None:
-            return _EARLIEST
+            return EARLIEST
         return self._clock.now() - timedelta(hours=self._seconds_kept_h)
 
     def _forget_latest(self, instruments: Iterable[str]) -> None:
@@ -168,13 +166,13 @@ class PriceHistory:
     ) -> tuple[list[dict[str, Any]], TickPlace | None]:
         """List ticks, and where the next page starts. Raises NotFound, Unavailable."""
         if after is not None:
-            after = (_within(after[0]), *after[1:])
+            after = (clamped(after[0]), *after[1:])
         async with self._database.connection() as connection:
             rows = await repository.ticks(
                 connection,
                 instrument,
-                begin=_within(span.begin or _EARLIEST),
-                end=_within(span.end or _LATEST),
+                begin=clamped(span.begin or EARLIEST),
+                end=clamped(span.end or LATEST),
                 source=source,
                 after=after,
                 limit=limit + 1,
@@ -193,10 +191,10 @@ class PriceHistory:
 
         Pages of long intervals are shorter than asked for. Raises NotFound, Unavailable.
         """
-        after = None if after is None else _grid(_within(after), interval_s)
+        after = None if after is None else _grid(clamped(after), interval_s)
         limit = max(1, min(limit, _MOST_SECONDS_ADDED_UP // interval_s))
-        begin = _grid(_within(span.begin or _EARLIEST), interval_s)
-        end = _grid(_within(span.end or _LATEST), interval_s)
+        begin = _grid(clamped(span.begin or EARLIEST), interval_s)
+        end = _grid(clamped(span.end or LATEST), interval_s)
         if after is not None and span.newest_first:
             end = min(end, after)
         elif after is not None:
@@ -232,10 +230,10 @@ class PriceHistory:
                 connection,
                 instrument,
                 interval_s,
-                begin=_within(span.begin or _EARLIEST),
-                end=_within(span.end or _LATEST),
+                begin=clamped(span.begin or EARLIEST),
+                end=clamped(span.end or LATEST),
                 source=source,
-                after=None if after is None else (_within(after[0]), after[1]),
+                after=None if after is None else (clamped(after[0]), after[1]),
                 limit=limit + 1,
                 newest_first=span.newest_first,
             )
@@ -313,14 +311,9 @@ def _read_bars(row: asyncpg.Record) -> Bars:
     )
 
 
-def _within(moment: datetime) -> datetime:
-    return min(max(moment, _EARLIEST), _LATEST)
-
-
 def _grid(moment: datetime, interval_s: int) -> datetime:
-    micros = (moment - _EPOCH) // timedelta(microseconds=1)
     width = interval_s * 1_000_000
-    return _EPOCH + timedelta(microseconds=-(-micros // width) * width)
+    return EPOCH + timedelta(microseconds=-(-micros_since_epoch(moment) // width) * width)
 
 
 def _text(value: float) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from app import telemetry
 from app.domain.errors import Malformed, SolverError, Unavailable
 from app.domain.event import PRICE_TICK, PRICES, SPEC_VERSION
 from app.domain.message import Delivery, Message, pack
+from app.domain.times import EPOCH
 from app.infra.db import Database
 from app.infra.repositories import deliveries
 from app.infra.repositories.prices import NewTick
@@ -28,7 +29,6 @@ _FIELDS = {"symbol": "instrument", "value": "price", "timestamp": "at", "size": 
 _WIRE_NAMES = {ours: theirs for theirs, ours in _FIELDS.items()}
 _SIX_LETTERS = re.compile(r"[A-Z]{6}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAME = re.compile(r"[^\s\x00-\x1f\ufffd]{1,128}")
 
 
@@ -105,7 +105,7 @@ def _moment(timestamp: Any) -> Any:
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | float):
         return timestamp
     try:
-        return (_EPOCH + timedelta(milliseconds=timestamp)).isoformat()
+        return (EPOCH + timedelta(milliseconds=timestamp)).isoformat()
     except OverflowError as error:
         raise Malformed(f"/timestamp: {timestamp} is out of range for milliseconds since 1970") from error
 

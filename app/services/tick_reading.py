@@ -13,6 +13,7 @@ import orjson
 from pydantic import Field, ValidationError
 
 from app.domain.errors import FieldError, Invalid
+from app.domain.times import EARLIEST, LATEST
 from app.domain.values import INSTRUMENT_PATTERN
 from app.infra.repositories.prices import NewTick
 from app.services.json_text import parse_json
@@ -22,8 +23,6 @@ from app.services.schemas.trade import field_errors
 
 MAX_ERRORS = 100
 _SMALLEST, _LARGEST = 1e-30, 1e30
-_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
-_LATEST = datetime(9999, 12, 30, tzinfo=UTC)
 _LONGEST_NUMBER = 60
 _REQUIRED = frozenset({"instrument", "price", "at"})
 _KNOWN = frozenset(PriceIn.model_fields)
@@ -245,5 +244,5 @@ def _out_of_range(price: float, size: float, at: datetime, pointer: str) -> Iter
         yield FieldError(f"{pointer}/price", f"must lie between {_SMALLEST:g} and {_LARGEST:g}")
     if size > _LARGEST:
         yield FieldError(f"{pointer}/size", f"must be at most {_LARGEST:g}")
-    if not _EARLIEST <= at < _LATEST:
+    if not EARLIEST <= at < LATEST:
         yield FieldError(f"{pointer}/at", "must be a time in the years 1 to 9999")

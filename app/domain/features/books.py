@@ -4,14 +4,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.bars import FloatArray
+from app.domain.bars import FloatArray, IntArray
 from app.domain.compiled import compiled
 from app.domain.features.catalog import MARKET_NAMES
 from app.domain.market import Level, MarketStatus, OrderBook
 
-Ints = npt.NDArray[np.int64]
 Values = dict[str, float]
 
 BP = 1e4
@@ -69,7 +67,7 @@ def book_values(books: Sequence[OrderBook]) -> FloatArray:
     return out
 
 
-def book_levels(books: Sequence[OrderBook]) -> tuple[FloatArray, Ints]:
+def book_levels(books: Sequence[OrderBook]) -> tuple[FloatArray, IntArray]:
     """Return prices and sizes as far as a feature looks, the bids of a book before its asks, and their bounds."""
     mid = middle(books)
     reach = mid * DEPTH_BP / BP * (1 + 1e-6)
@@ -104,7 +102,7 @@ def _size_within(levels: FloatArray, first: int, stop: int, outwards: float, mid
 
 
 @compiled("void(float64[:, ::1], int64[:, ::1], float64[::1])")
-def read_books(levels: FloatArray, bounds: Ints, out: FloatArray) -> None:
+def read_books(levels: FloatArray, bounds: IntArray, out: FloatArray) -> None:
     """Write what the books of one instrument hold; each has a bid and an ask at least."""
     best_bid, best_ask = 0.0, math.inf
     for book in range(len(bounds)):

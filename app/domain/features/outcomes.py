@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.bars import Bars, FloatArray
+from app.domain.bars import Bars, FloatArray, IntArray
 from app.domain.compiled import compiled
 from app.domain.features.rows import (
     BP,
@@ -31,9 +30,7 @@ OUTCOMES = len(OUTCOME_NAMES)
 
 
 @compiled("void(float64[:, ::1], int64[::1], float64[::1], int64[::1], float64[:, :, ::1])")
-def write_outcomes(
-    rows: FloatArray, marks: Marks, starts: FloatArray, horizons: npt.NDArray[np.int64], out: FloatArray
-) -> None:
+def write_outcomes(rows: FloatArray, marks: Marks, starts: FloatArray, horizons: IntArray, out: FloatArray) -> None:
     """Write what followed the bars that start at given times, over horizons counted in bars."""
     stop = marks[ROWS]
     for i in range(len(starts)):

@@ -6,9 +6,9 @@ from datetime import datetime
 
 import numpy as np
 
-from app.domain.bars import WINDOW, Bars, BoolArray, FloatArray
+from app.domain.bars import WINDOW, Bars, BoolArray, FloatArray, IntArray
 from app.domain.compiled import compiled
-from app.domain.features.books import BOOK_VALUES, Ints, book_values, read_books, usable_books
+from app.domain.features.books import BOOK_VALUES, book_values, read_books, usable_books
 from app.domain.features.rows import (
     BAR_VALUES,
     BODY,
@@ -51,7 +51,7 @@ STAGGER = 60
 
 @compiled("void(float64[:, :, ::1], int64[:, ::1], int64[::1], float64[:, ::1], float64, boolean[::1])")
 def push_many(
-    rows: FloatArray, marks: Ints, slots: Ints, bars: FloatArray, interval: float, accepted: BoolArray
+    rows: FloatArray, marks: IntArray, slots: IntArray, bars: FloatArray, interval: float, accepted: BoolArray
 ) -> None:
     """Add bars to the instruments in given slots, and say of each whether it was the newest."""
     for i in range(len(slots)):
@@ -84,8 +84,8 @@ def touch(rows: FloatArray, stop: int) -> float:
 )
 def write_vectors(
     rows: FloatArray,
-    marks: Ints,
-    slots: Ints,
+    marks: IntArray,
+    slots: IntArray,
     as_of: float,
     interval: float,
     books: FloatArray,
@@ -105,7 +105,9 @@ def write_vectors(
 
 
 @compiled("void(float64[:, ::1], int64[:, ::1], int64[::1], int64[::1], float64[:, ::1])")
-def read_books_of_many(levels: FloatArray, bounds: Ints, slots: Ints, counts: Ints, out: FloatArray) -> None:
+def read_books_of_many(
+    levels: FloatArray, bounds: IntArray, slots: IntArray, counts: IntArray, out: FloatArray
+) -> None:
     """Read the books of several instruments, which follow one another as `counts` says."""
     first = 0
     for i in range(len(slots)):
@@ -134,7 +136,7 @@ class VectorState:
         """The instruments held, in the order of their slots."""
         return tuple(self._places)
 
-    def slots(self, instruments: Iterable[str]) -> Ints:
+    def slots(self, instruments: Iterable[str]) -> IntArray:
         """Look up where instruments are held; KeyError for one that was never loaded."""
         return np.array([self._places[instrument] for instrument in instruments], dtype=np.int64)
 
@@ -150,7 +152,7 @@ class VectorState:
         extend(self._rows[slot], self._marks[slot], bar_values(bars), bars.is_gap_fill, float(self.interval_s))
         return slot
 
-    def append(self, slots: Ints, bars: FloatArray) -> BoolArray:
+    def append(self, slots: IntArray, bars: FloatArray) -> BoolArray:
         """Add one new bar for each slot, as rows of `BAR_COLUMNS` with times in seconds since 1970.
 
         Returns which were accepted. One that is not newer than its instrument's last corrects what went before:
@@ -168,7 +170,7 @@ class VectorState:
         """Take an instrument's books of now; those that do not trade or are one-sided count for nothing."""
         self._books[self._places[instrument]] = book_values(usable_books(instrument, books))
 
-    def set_levels(self, slots: Ints, levels: FloatArray, bounds: Ints, counts: Ints) -> None:
+    def set_levels(self, slots: IntArray, levels: FloatArray, bounds: IntArray, counts: IntArray) -> None:
         """Take the books of many instruments at once, as prices and sizes and bounds of `book_levels`.
 
         `counts` says how many of the books belong to each slot; an instrument without a book has none from now on.
@@ -180,7 +182,7 @@ class VectorState:
             raise ValueError("each book needs a bid and an ask among the levels")
         read_books_of_many(levels, bounds, slots, counts, self._books)
 
-    def vectors(self, as_of: datetime, slots: Ints | None = None) -> FloatArray:
+    def vectors(self, as_of: datetime, slots: IntArray | None = None) -> FloatArray:
         """Compute the vectors known at `as_of`, one row for each slot: all of them unless told.
 
         Raises ValueError when that is more than `LOOKBACK` bars behind what an instrument holds.
@@ -209,7 +211,7 @@ class VectorState:
         self._marks = np.concatenate((self._marks, np.zeros((more, MARKS), dtype=np.int64)))
         self._books = np.concatenate((self._books, np.full((more, BOOK_VALUES), math.nan)))
 
-    def _check(self, slots: Ints) -> None:
+    def _check(self, slots: IntArray) -> None:
         # Kernels look nothing up twice: what is out of bounds there is another instrument's memory.
         if len(slots) and not (slots.min() >= 0 and slots.max() < len(self._places)):
             raise ValueError(f"slots must lie below {len(self._places)}")

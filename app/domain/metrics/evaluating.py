@@ -6,11 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from app.domain.bars import Bars, FloatArray
+from app.domain.bars import Bars, FloatArray, IntArray
 from app.domain.metrics import transforms
 from app.domain.metrics.measuring import measure
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
-from app.domain.metrics.seconds import IntArray
 from app.domain.metrics.sets import BAR_NAMES, Column, FeatureSet
 from app.domain.metrics.windows import Windows
 

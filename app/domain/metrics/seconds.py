@@ -2,13 +2,8 @@
 
 import math
 
-import numpy as np
-import numpy.typing as npt
-
-from app.domain.bars import WINDOW, BoolArray, FloatArray
+from app.domain.bars import WINDOW, BoolArray, FloatArray, IntArray
 from app.domain.compiled import compiled
-
-IntArray = npt.NDArray[np.int64]
 
 EMA_WEIGHT = 0.5
 BAND_DEVIATIONS = 2.0

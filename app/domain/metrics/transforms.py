@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from app.domain.bars import FloatArray
+from app.domain.bars import FloatArray, IntArray
 from app.domain.metrics import rolling
-from app.domain.metrics.seconds import IntArray
 
 DAY_S = 86_400
 Dates = npt.NDArray[np.datetime64]

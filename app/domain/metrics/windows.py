@@ -4,9 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.domain.bars import BAR_COLUMNS, FILL_LIMIT_S, WINDOW, Bars, FloatArray
+from app.domain.bars import BAR_COLUMNS, FILL_LIMIT_S, WINDOW, Bars, FloatArray, IntArray
 from app.domain.metrics.indicators import Prices
-from app.domain.metrics.seconds import IntArray
 
 _COLUMNS = (*BAR_COLUMNS, "is_gap_fill")
 

@@ -12,9 +12,9 @@ from app.domain.synthetic.books import order_book, pool
 from app.domain.synthetic.catalog import DEFAULT_INSTRUMENTS, POOLS, SPARSE, TRENDING, pair_model
 from app.domain.synthetic.process import BLOCK_S, STEPS_PER_SECOND, LatentPrices, Reverting
 from app.domain.synthetic.ticks import Ticks, TickSampler
+from app.domain.times import micros_since_epoch
 
 _SECOND_US = 1_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
@@ -59,7 +59,7 @@ class SyntheticMarket:
             moving = [row[name] for name in (pair.base, pair.quote) if name != "USD"]
             self._stressed[moving, column] = 1 / len(moving)
         self._start = start
-        self._start_us = (start - _EPOCH) // timedelta(microseconds=1)
+        self._start_us = micros_since_epoch(start)
         self._elapsed_us = 0
         self._made_s = 0
         self._sequence = 0

@@ -2,19 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
-from app.domain.bars import BoolArray, FloatArray, Tick
+from app.domain.bars import BoolArray, FloatArray, IntArray, Tick
 from app.domain.synthetic.catalog import CRYPTO_VENUES, FX_VENUES, TICKS_PER_SECOND, PairModel
 from app.domain.synthetic.process import BLOCK_S, STEPS_PER_SECOND
-
-IntArray = npt.NDArray[np.int64]
+from app.domain.times import EPOCH, micros_since_epoch
 
 SOURCES = tuple(venue.name for venue in (*CRYPTO_VENUES, *FX_VENUES))
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND_US = 1_000_000
 _SLOT_US = _SECOND_US // TICKS_PER_SECOND
 _TRADES_PER_SECOND = 3.0
@@ -69,7 +66,7 @@ class Ticks:
 
     def after(self, newest: dict[str, datetime]) -> "Ticks":
         """Leave out what is no newer than the time given of its instrument."""
-        known_us = np.array([_microseconds(newest[name]) if name in newest else -1 for name in self.instruments])
+        known_us = np.array([micros_since_epoch(newest[name]) if name in newest else -1 for name in self.instruments])
         return self[self.at_us > known_us[self.instrument]]
 
     def rows(self) -> Iterator[tuple[str, float, float, str, str]]:
@@ -84,7 +81,7 @@ class Ticks:
         instruments, sources = self.instruments, self.sources
         columns = (self.instrument, self.price, self.size, self.at_us, self.source)
         return [
-            Tick(instruments[instrument], price, size, _EPOCH + timedelta(microseconds=at_us), sources[source])
+            Tick(instruments[instrument], price, size, EPOCH + timedelta(microseconds=at_us), sources[source])
             for instrument, price, size, at_us, source in zip(*(each.tolist() for each in columns), strict=True)
         ]
 
@@ -175,7 +172,3 @@ class _Silences:
             self._left_s -= 1
             talks[second] = not self._is_silent
         return talks
-
-
-def _microseconds(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from app.domain.times import EARLIEST, LATEST, micros_since_epoch
 from app.services.schemas.base import POSITIVE_PATTERN, UNSIGNED_PATTERN
 
 _POSITIVE = re.compile(POSITIVE_PATTERN, re.ASCII)
@@ -16,11 +17,8 @@ _UNSIGNED = re.compile(UNSIGNED_PATTERN, re.ASCII)
 _MAX_TEXT = 60
 _SMALLEST, _LARGEST = Decimal("1e-30"), Decimal("1e30")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 MICROS_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOS = "ns"
-_EARLIEST, _LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 _DATE_PART = re.compile(r"^(\d{4})[./](\d{1,2})[./](\d{1,2})")
 _DAY_FIRST = re.compile(r"^(\d{1,2})\.(\d{1,2})\.(\d{4})")
 _BARE_DATE = re.compile(r"^(19|20|21)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])$")
@@ -155,7 +153,7 @@ def _dashed(text: str) -> str:
 
 
 def _since_epoch(moment: datetime, zone: ZoneInfo) -> int:
-    return ((moment if moment.tzinfo else moment.replace(tzinfo=zone)) - _EPOCH) // _MICROSECOND
+    return micros_since_epoch(moment if moment.tzinfo else moment.replace(tzinfo=zone))
 
 
 def _time_reason(cell: Any, error: Exception) -> str:
@@ -175,4 +173,4 @@ def _out_of_range(number: Decimal, *, is_positive: bool) -> str | None:
     return None
 
 
-_EARLIEST_NUMBER, _LATEST_NUMBER = (_since_epoch(limit, ZoneInfo("UTC")) for limit in (_EARLIEST, _LATEST))
+_EARLIEST_NUMBER, _LATEST_NUMBER = map(micros_since_epoch, (EARLIEST, LATEST))
