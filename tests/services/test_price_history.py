@@ -1,6 +1,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -145,6 +146,7 @@ async def test_ticks_and_bars_are_found_by_index(clean_database: Database, price
         repository._TICKS_DOWN: ("BTC-USD", *span, None, None, None, 10, None),
         repository._BARS_UP: ("BTC-USD", *span, 60, 10),
         repository._LATEST: (["BTC-USD"], START, 10),
+        repository._ADD_UP: (["BTC-USD"], [START]),
     }
     async with clean_database.transaction() as connection:
         # A table this small is read in full unless that is ruled out; the plan then shows which index would serve.
@@ -208,14 +210,45 @@ BATCH = st.lists(st.integers(0, 59), min_size=1, max_size=20)
 async def test_shuffled_late_and_repeated_batches_end_in_the_same_bars(
     prices: PriceHistory, batches: list[list[int]]
 ) -> None:
-    # Each example has an instrument of its own. Several ticks share their time, and some their second.
-    name = f"X{uuid4().hex}-USD"
-    pool = [
-        price(START - timedelta(milliseconds=1300 * (each // 2)), str(100 + each % 7 / 2), str(each % 3 / 2), name)
-        for each in range(60)
-    ]
-    for batch in batches:
-        await prices.write([pool[each] for each in batch], default_source="x")
-    sent = {each: pool[each] for batch in batches for each in batch}
-    distinct = {(tick.at, tick.price, tick.size): tick for tick in sent.values()}
-    assert_same(await prices.bars(name), expected(list(distinct.values()), name))
+    # Each example has instruments of its own. Several ticks share their time, and many their second; their sums are no
+    # floats that end soon.
+    def pool(name: str) -> list[PriceIn]:
+        return [
+            price(
+                START - timedelta(milliseconds=130 * (each // 2)),
+                f"{1 + each % 7 / 10:.1f}",
+                f"{each % 11 / 10:.1f}",
+                name,
+                source="ab"[each % 2],
+            )
+            for each in range(60)
+        ]
+
+    mixed, ordered = (f"{letter}{uuid4().hex}-USD" for letter in "MO")
+    ticks = pool(mixed)
+    await asyncio.gather(*(prices.write([ticks[each] for each in batch], default_source="x") for batch in batches))
+    sent = sorted({each for batch in batches for each in batch}, reverse=True)
+    await prices.write([pool(ordered)[each] for each in sent], default_source="x")
+    ended = await prices.bars(mixed)
+    assert_same(ended, replace(await prices.bars(ordered), instrument=mixed))
+    distinct = {(tick.source, tick.at, tick.price, tick.size): tick for tick in (ticks[each] for each in sent)}
+    wanted = expected(list(distinct.values()), mixed)
+    for column in BAR_COLUMNS:
+        np.testing.assert_allclose(getattr(ended, column), getattr(wanted, column), rtol=1e-12, err_msg=column)
+
+
+async def test_sums_are_those_of_the_decimals(prices: PriceHistory) -> None:
+    ticks = [price(START, value, value, id=value) for value in ("0.1", "0.2", "0.3")]
+    for tick in ticks:
+        await prices.write([tick], default_source="x")
+    bars = await prices.bars("BTC-USD")
+    assert (bars.volume[0], bars.price_sum[0], bars.notional[0]) == (0.6, 0.6, 0.14)
+
+
+async def test_without_its_ticks_a_bar_still_grows(clean_database: Database, prices: PriceHistory) -> None:
+    await prices.write([price(START, "100", "2")], default_source="x")
+    async with clean_database.connection() as connection:
+        await connection.execute("DELETE FROM lake.price")
+    await prices.write([price(START, "101", "3")], default_source="x")
+    bars = await prices.bars("BTC-USD")
+    assert (bars.volume[0], bars.price_sum[0], bars.count[0]) == (5.0, 201.0, 2.0)

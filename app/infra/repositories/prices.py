@@ -49,7 +49,8 @@ class StoredBar:
 _BAR_COLUMNS = (
     "instrument, start, span_s, open, high, low, close, volume, notional, count, price_sum, first_at, last_at"
 )
-# Of ticks at one time the price decides, as in app/domain/bars.py. A bar without ticks was imported: ticks replace it.
+# Of ticks at one time the price decides, as in app/domain/bars.py. Unlike floats, decimals of as many digits as a float
+# keeps have the same sum in any order. A bar without ticks was imported: ticks replace it.
 MERGE = f"""
 INSERT INTO lake.bar AS b ({_BAR_COLUMNS}, known_at)
 SELECT {_BAR_COLUMNS}, {{known_at}} FROM {{source}} ORDER BY instrument, start
@@ -60,10 +61,10 @@ ON CONFLICT (instrument, start, span_s) DO UPDATE SET
   low = CASE WHEN b.count = 0 THEN excluded.low ELSE least(b.low, excluded.low) END,
   close = CASE WHEN b.count = 0 OR (excluded.last_at, excluded.close) > (b.last_at, b.close)
                THEN excluded.close ELSE b.close END,
-  volume = CASE WHEN b.count = 0 THEN 0 ELSE b.volume END + excluded.volume,
-  notional = CASE WHEN b.count = 0 THEN 0 ELSE b.notional END + excluded.notional,
+  volume = (CASE WHEN b.count = 0 THEN 0 ELSE b.volume::numeric END + excluded.volume::numeric)::float8,
+  notional = (CASE WHEN b.count = 0 THEN 0 ELSE b.notional::numeric END + excluded.notional::numeric)::float8,
   count = b.count + excluded.count,
-  price_sum = CASE WHEN b.count = 0 THEN 0 ELSE b.price_sum END + excluded.price_sum,
+  price_sum = (CASE WHEN b.count = 0 THEN 0 ELSE b.price_sum::numeric END + excluded.price_sum::numeric)::float8,
   first_at = CASE WHEN b.count = 0 THEN excluded.first_at ELSE least(b.first_at, excluded.first_at) END,
   last_at = CASE WHEN b.count = 0 THEN excluded.last_at ELSE greatest(b.last_at, excluded.last_at) END,
   known_at = greatest(b.known_at, excluded.known_at)
@@ -78,6 +79,9 @@ ON CONFLICT (instrument) DO UPDATE SET
   changed_at = now()
 RETURNING xmax = 0 AS is_new
 """
+_ADDED_UP_ANEW = 1_000
+"""Most ticks of a second that a late one has added up anew, which takes as long as there are many."""
+
 # A column comes as one text: to write thousands of values one by one would take long, and no name has a space in it.
 # Only ticks that are new reach the bars. Rows are locked in one order everywhere, so that concurrent batches never wait
 # for each other in a circle: first prices, then bars, then, for as short as can be, what is due.
@@ -91,15 +95,62 @@ WITH added AS (
 ), seconds AS (
   SELECT instrument, date_trunc('second', at) AS start, 1 AS span_s,
          (array_agg(price ORDER BY at, price))[1] AS open, max(price) AS high, min(price) AS low,
-         (array_agg(price ORDER BY at DESC, price DESC))[1] AS close,
-         sum(size) AS volume, sum(price * size) AS notional, count(*)::int AS count, sum(price) AS price_sum,
+         (array_agg(price ORDER BY at, price))[count(*)] AS close,
+         sum(size::numeric)::float8 AS volume, sum(price::numeric * size::numeric)::float8 AS notional,
+         sum(price::numeric)::float8 AS price_sum, count(*)::int AS count,
          min(at) AS first_at, max(at) AS last_at
   FROM added GROUP BY 1, 2
 ), merged AS ({MERGE.format(source="seconds", known_at="now()")}
-  RETURNING 1
-), due AS ({DUE.format(source="(SELECT * FROM seconds WHERE start >= $7) recent")})
-SELECT (SELECT count(*) FROM added), (SELECT count(*) FROM merged),
+  RETURNING b.instrument, b.start, b.count
+), due AS ({DUE.format(source="(SELECT * FROM seconds WHERE start >= $7) recent")}),
+grown AS (
+  SELECT m.instrument, m.start FROM merged m JOIN seconds s USING (instrument, start)
+  WHERE m.count > s.count AND m.count <= {_ADDED_UP_ANEW}
+)
+SELECT (SELECT count(*) FROM added), (SELECT array_agg(instrument) FROM grown), (SELECT array_agg(start) FROM grown),
        (SELECT count(pg_notify('{WORK_CHANNEL}', '{BAR_DUE}')) FROM due WHERE is_new)
+"""
+
+# Where the sum has more digits than a float keeps, its last one depends on the order after all: it is taken anew.
+# Whoever else wrote ticks of these seconds has committed, as the bars are locked here: a new statement sees them all.
+# Without the ticks that retention took nothing can be added up anew.
+_ADD_UP = """
+WITH RECURSIVE grown AS (
+  SELECT * FROM unnest($1::text[], $2::timestamptz[]) AS t(instrument, start)
+), sources AS (
+  SELECT g.*, (
+    SELECT p.source FROM lake.price p WHERE p.instrument = g.instrument AND p.at >= g.begins AND p.at < g.ends
+    ORDER BY p.source LIMIT 1
+  ) AS source
+  FROM (
+    SELECT DISTINCT instrument, begins, ends
+    FROM (SELECT DISTINCT instrument, date_trunc('month', start) AS month FROM grown) months
+    CROSS JOIN LATERAL lake.partition_of(month)
+  ) g
+  UNION ALL
+  SELECT s.instrument, s.begins, s.ends, (
+    SELECT p.source FROM lake.price p
+    WHERE p.instrument = s.instrument AND p.source > s.source AND p.at >= s.begins AND p.at < s.ends
+    ORDER BY p.source LIMIT 1
+  )
+  FROM sources s WHERE s.source IS NOT NULL
+), seconds AS (
+  SELECT g.instrument, g.start, sum(ticks.count) AS count, sum(ticks.volume)::float8 AS volume,
+         sum(ticks.notional)::float8 AS notional, sum(ticks.price_sum)::float8 AS price_sum
+  FROM grown g JOIN sources s
+       ON s.instrument = g.instrument AND g.start >= s.begins AND g.start < s.ends AND s.source IS NOT NULL
+  -- Summed up in here, so that each second is looked up on its own.
+  CROSS JOIN LATERAL (
+    SELECT count(*) AS count, sum(size::numeric) AS volume, sum(price::numeric * size::numeric) AS notional,
+           sum(price::numeric) AS price_sum
+    FROM lake.price p
+    WHERE p.instrument = g.instrument AND p.source = s.source
+      AND p.at >= g.start AND p.at < g.start + interval '1 second'
+  ) ticks
+  GROUP BY 1, 2
+)
+UPDATE lake.bar b SET volume = s.volume, notional = s.notional, price_sum = s.price_sum
+FROM seconds s WHERE b.instrument = s.instrument AND b.start = s.start AND b.span_s = 1 AND b.count = s.count
 """
 
 # The index has the source before the time: each source is walked on its own, and skipped to without reading its rows.
@@ -129,8 +180,8 @@ _TICKS_UP = _TICKS.format(after=">", after_or_at=">=", order="ASC")
 _BARS = """
 SELECT bucket, (array_agg(open ORDER BY first_at, open))[1], max(high), min(low),
        (array_agg(close ORDER BY last_at DESC, close DESC))[1],
-       sum(volume), sum(notional), sum(count)::bigint, min(first_at), max(last_at),
-       greatest(max(span_s), $4::int)
+       sum(volume ORDER BY first_at, open), sum(notional ORDER BY first_at, open), sum(count)::bigint,
+       min(first_at), max(last_at), greatest(max(span_s), $4::int)
 FROM (
   SELECT *, min(grade) OVER (PARTITION BY bucket) AS finest
   FROM (
@@ -176,7 +227,10 @@ async def add(connection: Connection, columns: Sequence[str], *, due_from: datet
     """
     row = await connection.fetchrow(_ADD, *columns, due_from)
     assert row is not None
-    return int(row[0])
+    added, instruments, starts, _ = row
+    if instruments is not None:
+        await connection.execute(_ADD_UP, instruments, starts)
+    return int(added)
 
 
 async def ticks(

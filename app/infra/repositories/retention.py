@@ -45,6 +45,7 @@ DELETE FROM {table} t USING old WHERE ({t_key}) = ({old_key}) AND t.{time} < $1
 
 # A writer that holds a second is not waited for: the next round finds it. A minute may come in parts, which add up.
 # It is known since its seconds were.
+# Sums are taken in the order of time, as where bars are read: their last digit depends on it.
 _ROLL_UP = f"""
 WITH old AS (
   SELECT instrument, start FROM lake.bar WHERE instrument = $1 AND span_s = 1 AND start < $2
@@ -60,8 +61,9 @@ WITH old AS (
 ), minutes AS (
   SELECT instrument, minute AS start, {ROLLED_UP_S} AS span_s,
          (array_agg(open ORDER BY first_at, open))[1] AS open, max(high) AS high, min(low) AS low,
-         (array_agg(close ORDER BY last_at DESC, close DESC))[1] AS close, sum(volume) AS volume,
-         sum(notional) AS notional, sum(count)::int AS count, sum(price_sum) AS price_sum,
+         (array_agg(close ORDER BY last_at DESC, close DESC))[1] AS close, sum(count)::int AS count,
+         sum(volume ORDER BY start) AS volume, sum(notional ORDER BY start) AS notional,
+         sum(price_sum ORDER BY start) AS price_sum,
          min(first_at) AS first_at, max(last_at) AS last_at, max(known_at) AS known_at
   FROM parts WHERE count > 0 OR NOT has_ticks GROUP BY instrument, minute
 ), merged AS ({MERGE.format(source="minutes", known_at="known_at")} RETURNING 1)
