@@ -1,6 +1,6 @@
 """Market data and features against their bars, with comparators in the same run: `python -m benchmarks.features`.
 
-Name parts to run only those: bar, metrics, ingest, restart.
+Name parts to run only those: bar, metrics, metering, ingest, restart.
 """
 
 from argparse import ArgumentParser
@@ -9,6 +9,7 @@ from time import perf_counter
 
 from app.domain.features.warm import warm
 from benchmarks.ingesting import measure_ingest
+from benchmarks.metering import measure_metering
 from benchmarks.metrics import measure_metrics
 from benchmarks.one_bar import measure_one_bar
 from benchmarks.peers.pandas_vector import has_pandas
@@ -18,6 +19,7 @@ from benchmarks.restarting import measure_restarting
 PARTS: dict[str, Callable[[], list[Row]]] = {
     "bar": measure_one_bar,
     "metrics": measure_metrics,
+    "metering": measure_metering,
     "ingest": measure_ingest,
     "restart": measure_restarting,
 }

@@ -11,10 +11,12 @@ import orjson
 import pytest
 
 from app.config import MetricSettings
+from app.domain.bars import Bars
 from app.domain.errors import Contended, Unavailable
 from app.domain.message import Message
 from app.domain.metrics.catalog import INDICATOR_NAMES, SECOND_NAMES
 from app.domain.metrics.measuring import compute
+from app.domain.metrics.plugins import Plugins
 from app.infra.db import Connection, Database
 from app.services.event_check import check_event
 from app.services.metering import Metering
@@ -203,6 +205,33 @@ async def test_a_long_history_is_measured_in_parts(
     assert len(versions) == 61 + 4_060
     assert {len(each) for each in versions.values()} == {1}
     assert await due(clean_database) == []
+
+
+class Range:
+    """A metric that someone else wrote."""
+
+    name = "x.range"
+    unit = "quote"
+    description = "highest minus lowest price"
+    least_bars = 2
+
+    def compute(self, window: Bars) -> float:
+        """Compute its value."""
+        return float(window.high.max() - window.low.min())
+
+
+async def test_metrics_of_plug_ins_are_measured_with_the_indicators(
+    clean_database: Database, store: StoredBars, clock: FixedClock
+) -> None:
+    metering = Metering(clean_database, clock, settings=MetricSettings(intervals=(60,)), plugins=Plugins([Range()]))
+    await store.add([tick(0, 100), tick(61, 104), tick(119, 99)])
+    clock.advance(300)
+    await measure(metering)
+    versions = await stored(clean_database, 60)
+    assert [each[0][-1] for each in versions.values()] == [pytest.approx(math.nan, nan_ok=True), 5.0, 5.0]
+    async with clean_database.connection() as connection:
+        sets = await connection.fetch("SELECT names FROM warehouse.metric_set ORDER BY cardinality(names)")
+    assert [tuple(row[0]) for row in sets] == [SECOND_NAMES, (*INDICATOR_NAMES, "x.range")]
 
 
 async def test_many_instruments_are_read_a_few_at_a_time(
