@@ -43,6 +43,7 @@ async def metrics(request: Request) -> Response:
 
     `GET /v1/metrics` with `Accept: application/json` lists the metrics of instruments instead.
     """
-    if request.url.path.startswith("/v1/") and "application/json" in request.headers.get("accept", ""):
+    accepted = request.headers.get("accept", "")
+    if request.url.path.startswith("/v1/") and "application/json" in accepted and "text/" not in accepted:
         return Json(services(request).metrics.catalog())
     return Response(telemetry.metrics_text(), headers={"Content-Type": telemetry.METRICS_CONTENT_TYPE})

@@ -16,29 +16,53 @@ MOST_TICKS = 1_000_000
 _PART_S = 20_000.0
 _FEW, _MANY = 5_000, 40_000
 _TICKS_A_TIME = 50_000
-_LOOKS_BACK = 8
-_BEGINNING_S = -60_000_000_000.0
+_LOOKS_AT = 50_000
 _SETTLING_S = 5.0
 _SETTLES_WITHIN_S = 1.0
 _SETTLE_POLL_S = 0.01
+
+
+class Budget:
+    """How many stored bars a request may look at."""
+
+    def __init__(self, rows: int) -> None:
+        self._rows = rows
+        self._left = rows
+
+    def spend(self, rows: int) -> None:
+        """Take note of bars that were read. Raises Invalid when there were too many."""
+        self._left -= rows
+        if self._left < 0:
+            raise Invalid(
+                f"this takes more than {self._rows:,} bars",
+                (FieldError("/query/interval", "ask for a shorter interval, a shorter span or fewer points"),),
+            )
 
 
 class BarReader:
     """Reads bars of any interval, in steps that a connection is never held long for."""
 
     def __init__(self, database: Database, *, most_rows: int = MOST_ROWS, most_ticks: int = MOST_TICKS) -> None:
-        """Read up to so many stored bars a time; beyond so many ticks, rebuild only what changed since."""
+        """Read up to so many stored bars a request; beyond so many ticks, rebuild only what changed since."""
         self._database = database
         self._most_rows = most_rows
         self._most_ticks = most_ticks
 
+    def budget(self) -> Budget:
+        """Make the budget of one request."""
+        return Budget(self._most_rows)
+
     async def read(
-        self, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
+        self,
+        instrument: str,
+        interval_s: int,
+        ranges: Ranges,
+        *,
+        as_of: datetime | None = None,
+        budget: Budget | None = None,
     ) -> KnownBars:
-        """Read the bars that begin in ranges on the interval's grid. Raises Invalid when there are too many,
-        Unavailable.
-        """
-        stored = await self._stored(instrument, interval_s, ranges)
+        """Read the bars that begin in ranges on the interval's grid, within a budget. Raises Invalid, Unavailable."""
+        stored = await self._stored(instrument, interval_s, ranges, budget or self.budget())
         if as_of is None:
             return stored
         # Sums that grew batch by batch differ in their last bit from sums of all ticks: where it can be afforded,
@@ -47,28 +71,23 @@ class BarReader:
         ticks = await self._ticks(instrument, stored if affordable else _changed(stored, as_of), as_of)
         return await asyncio.to_thread(_rebuilt, stored, ticks, as_of)
 
-    async def before(
-        self, instrument: str, interval_s: int, moment: datetime, *, as_of: datetime | None = None
-    ) -> KnownBars:
-        """Read the bars of the window that ends at a moment; if there is none, the newest ones before it.
+    async def before(self, instrument: str, interval_s: int, moment: datetime, as_of: datetime) -> KnownBars:
+        """Read the bars known at `as_of` of the window that ends at a moment; if none, the newest ones before it.
 
-        Raises Unavailable.
+        Raises Invalid, Unavailable.
         """
         ranges = read_by(np.array([moment.timestamp()]), interval_s)
         known = await self.read(instrument, interval_s, ranges, as_of=as_of)
-        for _ in range(_LOOKS_BACK):
-            if len(known.bars):
-                break
-            async with self._database.connection() as connection:
-                start = await repository.nearest_start(
-                    connection, instrument, _BEGINNING_S, float(ranges.begins[0]), newest=True, span_s=interval_s
-                )
-            if start is None:
-                break
-            end = start // interval_s * interval_s + interval_s
-            ranges = read_by(np.array([end]), interval_s)
-            known = await self.read(instrument, interval_s, ranges, as_of=as_of)
-        return known
+        if len(known.bars):
+            return known
+        async with self._database.connection() as connection:
+            start = await repository.newest_known(
+                connection, instrument, float(ranges.begins[0]), as_of, span_s=interval_s, looks_at=_LOOKS_AT
+            )
+        if start is None:
+            return known
+        end = start // interval_s * interval_s + interval_s
+        return await self.read(instrument, interval_s, read_by(np.array([end]), interval_s), as_of=as_of)
 
     async def settle(self, as_of: datetime, now: datetime) -> None:
         """Wait until what was about to become known at a time just passed is there to be read. Raises Unavailable."""
@@ -81,20 +100,15 @@ class BarReader:
                     return
             await asyncio.sleep(_SETTLE_POLL_S)
 
-    async def _stored(self, instrument: str, interval_s: int, ranges: Ranges) -> KnownBars:
+    async def _stored(self, instrument: str, interval_s: int, ranges: Ranges, budget: Budget) -> KnownBars:
         parts: list[KnownBars] = []
-        rows, width = 0, max(_PART_S, interval_s)
+        width = max(_PART_S, interval_s)
         while len(ranges.begins):
             taken, ranges = ranges.parts(width // interval_s * interval_s)
             async with self._database.connection() as connection:
                 read, table = await repository.bars(connection, instrument, interval_s, taken)
             parts.append(KnownBars.from_table(instrument, table, interval_s))
-            rows += read
-            if rows > self._most_rows:
-                raise Invalid(
-                    f"this takes more than {self._most_rows:,} bars",
-                    (FieldError("/query/from", "ask for a shorter span, fewer points or a longer interval"),),
-                )
+            budget.spend(read)
             # Silence costs little, so the steps through it grow.
             width = width * 4 if read < _FEW else max(width / 2, interval_s) if read > _MANY else width
         return joined(instrument, interval_s, parts)

@@ -122,6 +122,7 @@ class SetReader:
             )
         await self._instruments.require(instrument)
         moment = await self._features.moment(as_of)
+        as_of = None if as_of is None else moment
         at = np.array([moment.timestamp()])
         moments = rows_needed(feature_set, at).moments
         bars = await self._read(instrument, feature_set.interval_s, moments, as_of)

@@ -27,6 +27,9 @@ from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.price_history import Span
 
+_EARLIEST_AS_OF = datetime(1000, 1, 1, tzinfo=UTC)
+"""Long before any price, with room for the rows that the deepest feature set looks at before."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Books:
@@ -58,8 +61,8 @@ class FeaturesReader:
         moment = await self.moment(as_of)
         # Of now everything counts, whatever the clock of the database says, added up as it will be when asked later.
         known, books = await asyncio.gather(
-            self._bars.before(instrument, interval_s, moment, as_of=as_of or LATEST),
-            self.books(instrument, [moment], as_of=as_of),
+            self._bars.before(instrument, interval_s, moment, LATEST if as_of is None else moment),
+            self.books(instrument, [moment], as_of=None if as_of is None else moment),
         )
         values = history_vectors(known.bars, _one(moment), np.array([books[0].values]))[0]
         return _document(known, moment, values, books[0])
@@ -83,7 +86,7 @@ class FeaturesReader:
         if after is not None and span.newest_first:
             end = min(end, after)
         elif after is not None:
-            begin = max(begin, after + timedelta(microseconds=1))
+            begin = max(begin, clamped(after) + timedelta(microseconds=1))
         async with self._database.connection() as connection:
             rows = await repository.history(
                 connection,
@@ -118,7 +121,7 @@ class FeaturesReader:
             return now
         refuse_future(as_of, now)
         await self._bars.settle(as_of, now)
-        return as_of.astimezone(UTC)
+        return within(as_of).astimezone(UTC)
 
     async def books(self, instrument: str, moments: list[datetime], *, as_of: datetime | None) -> list[Books]:
         """Tell what the books said at each moment; without `as_of`, the last moment is now. Raises Unavailable."""
@@ -235,3 +238,8 @@ def _no_books() -> FloatArray:
 
 def _one(moment: datetime) -> FloatArray:
     return np.array([moment.timestamp()])
+
+
+def within(moment: datetime) -> datetime:
+    """Return a time to answer from, or the nearest that every step can count with."""
+    return min(max(moment, _EARLIEST_AS_OF), LATEST)

@@ -17,9 +17,9 @@ from app.domain.metrics.plugins import NO_PLUGINS, Plugins
 from app.domain.times import moment_of
 from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
-from app.services.bar_reading import BarReader
+from app.services.bar_reading import BarReader, Budget
 from app.services.documents import timestamp
-from app.services.features_reading import named_values, refuse_future
+from app.services.features_reading import named_values, refuse_future, within
 from app.services.known_instruments import KnownInstruments
 from app.services.ports import Clock
 from app.services.price_history import Span
@@ -96,6 +96,7 @@ class MetricReader:
         A moment is the end of a bar, and within a minute of the last price. Raises NotFound, Invalid.
         """
         moment = await self._moment(as_of)
+        as_of = None if as_of is None else moment
         begin_s, end_s = self._bounds(span, moment)
         if after is not None and span.newest_first:
             end_s = min(end_s, after.timestamp())
@@ -118,6 +119,7 @@ class MetricReader:
     ) -> list[dict[str, Any]]:
         """List a span thinned to so many moments, each the last of its part. Raises NotFound, Invalid."""
         moment = await self._moment(as_of)
+        as_of = None if as_of is None else moment
         begin_s, end_s = await self._extent(instrument, asked.interval_s, *self._bounds(span, moment))
         step = asked.interval_s
         begin_s, end_s = _up(begin_s, step), _up(end_s, step)
@@ -140,7 +142,7 @@ class MetricReader:
             return now
         refuse_future(as_of, now)
         await self._bars.settle(as_of, now)
-        return as_of
+        return within(as_of)
 
     def _bounds(self, span: Span, moment: datetime | None) -> tuple[float, float]:
         begin_s = _BEGIN_S if span.begin is None else max(span.begin.timestamp(), _BEGIN_S)
@@ -220,18 +222,22 @@ class MetricReader:
         self, instrument: str, asked: Asked, moments: FloatArray, as_of: datetime | None
     ) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = []
+        budget = self._bars.budget()
         for first in range(0, len(moments), _WINDOWS_A_TIME):
             part = moments[first : first + _WINDOWS_A_TIME]
-            bars = await self._read(instrument, asked.interval_s, part, as_of)
+            bars = await self._read(instrument, asked.interval_s, part, as_of, budget)
             seconds = bars
             if asked.interval_s != 1 and any(name.startswith(_SECONDS_FAMILY) for name in asked.names):
-                seconds = await self._read(instrument, 1, part, as_of)
+                seconds = await self._read(instrument, 1, part, as_of, budget)
             async with self._room:
                 items += await asyncio.to_thread(self._measured, asked, bars.bars, seconds.bars, part)
         return items
 
-    async def _read(self, instrument: str, interval_s: int, moments: FloatArray, as_of: datetime | None) -> KnownBars:
-        return await self._bars.read(instrument, interval_s, read_by(moments, interval_s), as_of=as_of)
+    async def _read(
+        self, instrument: str, interval_s: int, moments: FloatArray, as_of: datetime | None, budget: Budget
+    ) -> KnownBars:
+        ranges = read_by(moments, interval_s)
+        return await self._bars.read(instrument, interval_s, ranges, as_of=as_of, budget=budget)
 
     def _measured(self, asked: Asked, bars: Bars, seconds: Bars, moments: FloatArray) -> list[dict[str, Any]]:
         values = np.full((len(moments), len(asked.names)), np.nan)

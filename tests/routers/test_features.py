@@ -185,6 +185,33 @@ async def test_before_the_first_price_nothing_was_known(client: httpx.AsyncClien
     assert answer["known_ts"] is None
 
 
+async def test_earlier_silence_stays_what_it_was_when_its_prices_come_later(client: httpx.AsyncClient) -> None:
+    await post(client, ticks(now() - timedelta(days=2), 5))
+    as_of = text(now())
+    before = await client.get(PATH, params={"as_of": as_of})
+    assert before.json()["stale"] == ["bars"]
+    await post(client, ticks(now() - timedelta(hours=1), 4000, per_second=1))
+    assert (await client.get(PATH, params={"as_of": as_of})).content == before.content
+
+
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_the_ends_of_time_are_no_obstacle(client: httpx.AsyncClient, moment: str) -> None:
+    await post(client, ticks(now(), 3))
+    await client.post("/v1/feature-sets", json={"name": "one", "columns": ["ta.rsi_14", "log_return_1"]})
+    for path in (PATH, "/v1/metrics/BTC-USD"):
+        for interval in (1, 60, 86_400):
+            for name in ("from", "to"):
+                assert (await client.get(path, params={name: moment, "interval": interval})).status_code == 200
+            status = (await client.get(path, params={"as_of": moment, "interval": interval})).status_code
+            assert status == (200 if moment < "2" else 422)
+    for also in ({"set": "one"}, {"from": moment}):
+        answer = await client.get(PATH, params={"as_of": moment, **also})
+        assert answer.status_code == (200 if moment < "2" else 422)
+    for name in ("from", "to"):
+        for path in ("/v1/metrics/BTC-USD", "/v1/bars/BTC-USD"):
+            assert (await client.get(path, params={"points": 10, name: moment})).status_code == 200
+
+
 async def test_stored_vectors_are_listed_in_the_version_known_then(
     client: httpx.AsyncClient, postgres_owner_url: str
 ) -> None:

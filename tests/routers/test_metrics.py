@@ -148,7 +148,8 @@ async def test_catalog_of_metrics_is_json_and_prometheus_stays_text(client: http
     wanted = {"Accept": "application/json"}
     catalog = (await client.get("/v1/metrics", headers=wanted)).json()
     assert [metric["name"] for metric in catalog["metrics"]] == list(METRIC_NAMES)
-    for path, headers in (("/v1/metrics", {}), ("/metrics", {}), ("/metrics", wanted)):
+    either = {"Accept": "application/json, text/plain, */*"}
+    for path, headers in (("/v1/metrics", {}), ("/v1/metrics", either), ("/metrics", {}), ("/metrics", wanted)):
         assert (await client.get(path, headers=headers)).headers["content-type"].startswith("text/plain")
 
 

@@ -18,6 +18,7 @@ class StoredSet:
     created_at: datetime
 
 
+_LARGEST = 2**31 - 1
 _COLUMNS = "name, version, schema_hash, document::text, program, created_at"
 
 
@@ -56,6 +57,7 @@ async def add(
 async def page(connection: Connection, *, after: tuple[str, int] | None, limit: int) -> list[StoredSet]:
     """Read versions by name, the newest of each first, behind a place (name, version)."""
     name, version = after or ("", 0)
+    version = min(max(version, 0), _LARGEST)
     rows = await connection.fetch(
         f"""
         SELECT {_COLUMNS} FROM warehouse.feature_set

@@ -128,6 +128,30 @@ async def nearest_start(
     return None if start is None else start.astimezone(UTC).timestamp()
 
 
+async def newest_known(
+    connection: Connection, instrument: str, before_s: float, as_of: datetime, *, span_s: int, looks_at: int
+) -> float | None:
+    """Find the newest bar before a time of which anything was known at `as_of`, looking at so many bars."""
+    start: datetime | None = await connection.fetchval(
+        """
+        SELECT start FROM (
+          SELECT start, b.span_s, known_at FROM lake.bar b
+          WHERE instrument = $1 AND start < to_timestamp($2::float8) AND b.span_s <= $4 ORDER BY start DESC LIMIT $5
+        ) b
+        WHERE known_at <= $3 OR EXISTS (
+          SELECT FROM lake.price p WHERE p.instrument = $1 AND p.at >= b.start
+            AND p.at < b.start + make_interval(secs => b.span_s) AND p.known_at <= $3)
+        LIMIT 1
+        """,
+        instrument,
+        before_s,
+        as_of,
+        span_s,
+        looks_at,
+    )
+    return None if start is None else start.astimezone(UTC).timestamp()
+
+
 async def has_older_writer(connection: Connection, moment: datetime) -> bool:
     """Say whether a transaction that began no later than a time is still under way."""
     found: bool = await connection.fetchval(

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from app.domain.metrics.set_reading import TRANSFORMS
 from app.services.schemas.base import Wire, example
 
 
@@ -35,4 +36,6 @@ class FeatureSetIn(Wire):
         description="those it is for; all if unset",
         json_schema_extra={"type": "array", "items": {"type": "string"}},
     )
-    columns: Any = Field(description="names, or transforms", json_schema_extra={"type": "array", "items": {}})
+    columns: Any = Field(
+        description=f"names, or transforms: {', '.join(TRANSFORMS)}", json_schema_extra={"type": "array", "items": {}}
+    )
