@@ -11,7 +11,7 @@ from app.bootstrap import open_services
 from app.config import Settings
 from app.main import create_app
 from app.routers.socket import UNBLOCK
-from app.telemetry import tune_collector
+from app.services.collector import tune_collector
 
 _DRAIN_WITHIN_S = 10
 _LINGER_S = 3.0

@@ -1,7 +1,6 @@
 """What the product says of itself: log lines, metrics and traces, with one function per business fact."""
 
 import atexit
-import gc
 import logging
 import sys
 import traceback
@@ -388,13 +387,6 @@ def log_records_dropped(count: int) -> None:
     """Records found no room on their way to the lake."""
     # Only counted: saying it would add to what has no room.
     _dropped_logs.inc(count)
-
-
-def tune_collector() -> None:
-    """Keep the garbage collector from walking what lives as long as the process: a full walk stops everything."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 50, 1_000)
 
 
 def process_started(role: str) -> None:

@@ -12,7 +12,7 @@ from app.domain.solver import PreparedMarket, prepare
 from app.domain.solver.graph.network import network_of
 from app.domain.trade import Constraints, Side, Trade
 from app.domain.values import Asset, Instrument, MarketId, Venue
-from app.telemetry import tune_collector
+from app.services.collector import tune_collector
 
 LEVELS = 20
 BOOKS = 0.2

@@ -11,7 +11,8 @@ import numpy as np
 from app.domain.bars import BAR_COLUMNS, WINDOW, Bars, FloatArray
 from app.domain.metrics.catalog import INDICATOR_NAMES, SECOND_NAMES
 from app.domain.metrics.measuring import compute, history
-from benchmarks.peers.pandas_metrics import frame_of, has_pandas, indicators_by_pandas, seconds_by_pandas
+from benchmarks.peers.pandas_metrics import frame_of, indicators_by_pandas, seconds_by_pandas
+from benchmarks.peers.pandas_vector import has_pandas
 from benchmarks.report import Row
 
 DAY_S = 86_400
@@ -37,7 +38,7 @@ def make_bars(count: int, interval_s: int, silent: float = 0.05) -> Bars:
     kept = random.random(count) >= silent
     kept[0] = True
     named = {name: np.asarray(column[kept]) for name, column in zip(BAR_COLUMNS, columns, strict=True)}
-    return Bars("BTC-USD", interval_s, **named, is_gap_fill=np.zeros(int(kept.sum()), dtype=np.bool_))
+    return Bars.from_columns("BTC-USD", named, interval_s)
 
 
 def measure_metrics() -> list[Row]:

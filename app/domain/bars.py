@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,6 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 WINDOW = 300
 FILL_LIMIT_S = 60
+MAX_INTERVAL_S = 86_400
 BAR_COLUMNS = ("start", "open", "high", "low", "close", "volume", "notional", "count", "price_sum", "last_at")
 
 
@@ -102,6 +103,12 @@ class Bars:
             last_at=_seconds(columns[9])[order],
             is_gap_fill=np.zeros(len(start), dtype=np.bool_),
         )
+
+    @classmethod
+    def from_columns(cls, instrument: str, columns: Mapping[str, FloatArray], interval_s: int = 1) -> "Bars":
+        """Take the columns named in `BAR_COLUMNS`, oldest first, none of them filled."""
+        is_gap_fill = np.zeros(len(columns["start"]), dtype=np.bool_)
+        return cls(instrument, interval_s, **columns, is_gap_fill=is_gap_fill)
 
     @classmethod
     def from_bars(cls, instrument: str, bars: Iterable[Bar], interval_s: int = 1) -> "Bars":

@@ -27,7 +27,7 @@ class KnownBars:
         """Take rows of `KNOWN_COLUMNS`, oldest first."""
         columns = {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(KNOWN_COLUMNS)}
         known_at = columns.pop("known_at")
-        return cls(Bars(instrument, interval_s, **columns, is_gap_fill=np.zeros(len(table), dtype=np.bool_)), known_at)
+        return cls(Bars.from_columns(instrument, columns, interval_s), known_at)
 
     @property
     def table(self) -> FloatArray:

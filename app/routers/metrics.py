@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
+from app.domain.bars import MAX_INTERVAL_S
 from app.domain.errors import FieldError, Invalid
 from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.deps import AnyProgram, services
@@ -13,7 +14,7 @@ from app.routers.openapi import documented_answer
 from app.routers.paging import Cursor, Limit, page, place_of
 from app.services.charting import MAX_POINTS
 from app.services.documents import timestamp
-from app.services.price_history import MAX_INTERVAL_S, Span
+from app.services.price_history import Span
 
 router = APIRouter(tags=["metrics"])
 

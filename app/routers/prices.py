@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import AwareDatetime
 
+from app.domain.bars import MAX_INTERVAL_S
 from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.answers import Json
 from app.routers.deps import AnyProgram, MarketWriter, read, sends_lines, services
@@ -13,7 +14,7 @@ from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
 from app.services.charting import MAX_POINTS
 from app.services.documents import timestamp
-from app.services.price_history import MAX_INTERVAL_S, Span
+from app.services.price_history import Span
 from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.prices import PriceIn, PricesIn
 

@@ -27,7 +27,7 @@ from app.domain.metrics.plugins import NO_PLUGINS, Plugins
 from app.domain.moments import context_s, points_of
 from app.domain.times import EPOCH, moment_of
 from app.infra.db import Database
-from app.infra.repositories import bar_due, bar_reading, book_samples, metrics
+from app.infra.repositories import bar_due, bar_reading, book_samples, metrics, prices
 from app.infra.repositories import history as repository
 from app.infra.repositories.bar_reading import BarSpan
 from app.infra.repositories.history import BarsSeen, Series, VersionRows
@@ -103,7 +103,7 @@ class Backfilling:
         )
         parts: list[tuple[date, str]] = []
         async with self._database.connection() as connection:
-            instruments = params.instruments or await repository.instruments_with_bars(connection)
+            instruments = params.instruments or await prices.instruments_with_bars(connection)
             # The first moments may follow bars of the day before.
             earliest = begin - timedelta(seconds=points_of(spec.interval_s) * spec.interval_s)
             for instrument in sorted(set(instruments)):

@@ -9,12 +9,11 @@ from app.domain.errors import FieldError, Invalid
 from app.domain.times import EARLIEST, LATEST
 from app.domain.values import INSTRUMENT_PATTERN
 from app.infra.repositories.candles import Candle
-from app.services.schemas.base import NAME_PATTERN, PATTERN_REMEDIES
+from app.services.schemas.base import LARGEST, NAME_PATTERN, PATTERN_REMEDIES, SMALLEST
 
 MAX_SPAN_S = 7 * 86_400
 _MAX_ERRORS = 100
 _FIELDS = ("open", "high", "low", "close", "volume")
-_LARGEST = 1e30
 _LATEST_START = LATEST - timedelta(seconds=MAX_SPAN_S)
 
 
@@ -43,8 +42,8 @@ def _wrong(row: Candle) -> Iterable[tuple[str, str]]:
         yield "start", "must be a whole second in the years 1 to 9999"
     for name, value in zip(_FIELDS, row[1:], strict=True):
         is_volume = name == "volume"
-        if not math.isfinite(value) or not (0 if is_volume else 1e-30) <= value <= _LARGEST:
-            yield name, f"must be a number {'of zero or more' if is_volume else 'above zero'}, up to {_LARGEST:g}"
+        if not math.isfinite(value) or not (0 if is_volume else SMALLEST) <= value <= LARGEST:
+            yield name, f"must be a number {'of zero or more' if is_volume else 'above zero'}, up to {LARGEST:g}"
     if high < max(open_, low, close):
         yield "high", "is below another price of the candle"
     if low > min(open_, high, close):

@@ -4,9 +4,10 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+from app.domain.bars import MAX_INTERVAL_S
 from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
-from app.services.price_history import MAX_INTERVAL_S, PriceHistory, Span
+from app.services.price_history import PriceHistory, Span
 
 MAX_POINTS = 5_000
 INTERVALS_S = (1, 5, 10, 15, 30, 60, 300, 900, 1_800, 3_600, 14_400, MAX_INTERVAL_S)

@@ -13,8 +13,8 @@ import asyncpg
 import numpy as np
 
 from app import telemetry
-from app.domain.bars import Bars
-from app.domain.errors import FieldError, NotFound
+from app.domain.bars import BAR_COLUMNS, Bars
+from app.domain.errors import FieldError
 from app.domain.times import EARLIEST, EPOCH, LATEST, clamped, micros_since_epoch
 from app.infra.db import Database
 from app.infra.repositories import candles
@@ -24,6 +24,7 @@ from app.infra.repositories.partitions import Partitions
 from app.infra.repositories.prices import NewTick, StoredBar, StoredTick
 from app.services.candle_check import check_candles
 from app.services.documents import timestamp
+from app.services.known_instruments import KnownInstruments
 from app.services.market_listing import Listing
 from app.services.ports import Clock
 from app.services.schemas.prices import PriceIn
@@ -31,7 +32,6 @@ from app.services.tick_reading import read_tick_document, read_tick_lines, read_
 from app.services.turns import off_the_loop
 
 BARS_KEPT = 600
-MAX_INTERVAL_S = 86_400
 _FRESH_S = 1.0
 _INSTRUMENTS_KEPT = 1_000
 _MOST_SECONDS_ADDED_UP = 400_000
@@ -76,7 +76,7 @@ class PriceHistory:
         self, database: Database, listing: Listing, clock: Clock, *, seconds_kept_h: float | None = None
     ) -> None:
         self._database = database
-        self._listing = listing
+        self._instruments = KnownInstruments(database, listing)
         self._clock = clock
         self._seconds_kept_h = seconds_kept_h
         self._partitions = Partitions(database)
@@ -179,7 +179,7 @@ class PriceHistory:
                 newest_first=span.newest_first,
             )
         if not rows:
-            await self._require_known(instrument)
+            await self._instruments.require(instrument)
         last = rows[limit - 1] if len(rows) > limit else None
         place = None if last is None else (last.at, last.source, last.tick_id)
         return [_tick_document(instrument, row) for row in rows[:limit]], place
@@ -210,7 +210,7 @@ class PriceHistory:
                 newest_first=span.newest_first,
             )
         if not rows:
-            await self._require_known(instrument)
+            await self._instruments.require(instrument)
         documents = [_bar_document(instrument, row) for row in rows[:limit]]
         return documents, rows[limit - 1].start if len(rows) > limit else None
 
@@ -238,17 +238,10 @@ class PriceHistory:
                 newest_first=span.newest_first,
             )
         if not rows:
-            await self._require_known(instrument)
+            await self._instruments.require(instrument)
         last = rows[limit - 1] if len(rows) > limit else None
         documents = [_candle_document(instrument, interval_s, row) for row in rows[:limit]]
         return documents, None if last is None else (last.start, last.source)
-
-    async def _require_known(self, instrument: str) -> None:
-        if await self._listing.trades(instrument):
-            return
-        async with self._database.connection() as connection:
-            if not await repository.has_any(connection, instrument):
-                raise NotFound(f"there is no instrument {instrument}; GET /v1/instruments lists those there are")
 
     def _entry(self, instrument: str) -> _Entry:
         entry = self._latest.get(instrument)
@@ -292,23 +285,7 @@ def _retrieve(task: "asyncio.Task[None]") -> None:
 def _read_bars(row: asyncpg.Record) -> Bars:
     if row[1] is None:
         return Bars.empty(row[0])
-    columns = (np.array(column) for column in row[1:])
-    start, open_, high, low, close, volume, notional, count, price_sum, last_at = columns
-    return Bars(
-        instrument=row[0],
-        interval_s=1,
-        start=start,
-        open=open_,
-        high=high,
-        low=low,
-        close=close,
-        volume=volume,
-        notional=notional,
-        count=count,
-        price_sum=price_sum,
-        last_at=last_at,
-        is_gap_fill=np.zeros(len(start), dtype=np.bool_),
-    )
+    return Bars.from_columns(row[0], dict(zip(BAR_COLUMNS, map(np.array, row[1:]), strict=True)))
 
 
 def _grid(moment: datetime, interval_s: int) -> datetime:

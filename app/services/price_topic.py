@@ -20,7 +20,7 @@ from app.infra.repositories.prices import NewTick
 from app.services.ports import Bus
 from app.services.price_history import PriceHistory
 from app.services.schemas.prices import MAX_PRICES
-from app.services.tick_reading import read_tick_rows
+from app.services.tick_reading import NAME, read_tick_rows
 
 DEFAULT_SOURCE = "topic"
 _RECEIVE_BATCH = 500
@@ -29,7 +29,6 @@ _FIELDS = {"symbol": "instrument", "value": "price", "timestamp": "at", "size": 
 _WIRE_NAMES = {ours: theirs for theirs, ours in _FIELDS.items()}
 _SIX_LETTERS = re.compile(r"[A-Z]{6}")
 _MILLISECONDS = re.compile(r"-?[0-9]{1,15}")
-_NAME = re.compile(r"[^\s\x00-\x1f\ufffd]{1,128}")
 
 
 def read_price_message(message: Message) -> list[NewTick]:
@@ -63,7 +62,7 @@ def _data_of_event(event: dict[str, Any]) -> tuple[Any, str, Any]:
     source = event.get("source")
     if not isinstance(source, str) or not isinstance(event.get("id"), str) or not event["id"]:
         raise Malformed("id and source must be strings")
-    return event.get("data"), source if _NAME.fullmatch(source) else DEFAULT_SOURCE, event.get("time")
+    return event.get("data"), source if NAME.fullmatch(source) else DEFAULT_SOURCE, event.get("time")
 
 
 def _row(item: Any, timestamp: Any, source: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from app.config import RetentionSettings
 from app.domain.errors import Contended
 from app.infra.db import Database
+from app.infra.repositories import prices
 from app.infra.repositories import retention as repository
 from app.infra.repositories.retention import History
 from app.services.ports import Clock
@@ -89,7 +90,7 @@ class Retention:
 
     async def _roll_up(self, before: datetime) -> AsyncIterator[None]:
         async with self._database.connection() as connection:
-            names = await repository.instruments(connection)
+            names = await prices.instruments_with_bars(connection)
         for name in names:
             gone = _STEP_ROWS
             while gone == _STEP_ROWS:

@@ -17,12 +17,11 @@ from app.domain.times import EARLIEST, LATEST
 from app.domain.values import INSTRUMENT_PATTERN
 from app.infra.repositories.prices import NewTick
 from app.services.json_text import parse_json
-from app.services.schemas.base import Wire
+from app.services.schemas.base import LARGEST, SMALLEST, Wire
 from app.services.schemas.prices import MAX_PRICES, PriceIn
 from app.services.schemas.trade import field_errors
 
 MAX_ERRORS = 100
-_SMALLEST, _LARGEST = 1e-30, 1e30
 _LONGEST_NUMBER = 60
 _REQUIRED = frozenset({"instrument", "price", "at"})
 _KNOWN = frozenset(PriceIn.model_fields)
@@ -31,7 +30,7 @@ _TEXTS = frozenset({str, type(None)})
 # Narrower than the message's own patterns: what they leave out is read the slow way.
 _INSTRUMENT = re.compile(INSTRUMENT_PATTERN)
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?(?:1?[0-9]|20))?")
-_NAME = re.compile(r"[^\s\x00-\x1f\ufffd]{1,128}")
+NAME = re.compile(r"[^\s\x00-\x1f\ufffd]{1,128}")
 _MOMENT = re.compile(
     r"(?:19[7-9][0-9]|20[0-9]{2})-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:Z|[+-][0-9]{2}:[0-9]{2})"
 )
@@ -187,19 +186,19 @@ def _read_column(
 
 
 def _price(text: str) -> float | None:
-    if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER and _SMALLEST <= (value := float(text)) <= _LARGEST:
+    if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER and SMALLEST <= (value := float(text)) <= LARGEST:
         return value
     return None
 
 
 def _size(text: str) -> float | None:
-    if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER and (value := float(text)) <= _LARGEST:
+    if _NUMBER.fullmatch(text) and len(text) <= _LONGEST_NUMBER and (value := float(text)) <= LARGEST:
         return value
     return None
 
 
 def _name(text: str) -> str | None:
-    return text if _NAME.fullmatch(text) else None
+    return text if NAME.fullmatch(text) else None
 
 
 def _instrument(text: str) -> str | None:
@@ -240,9 +239,9 @@ def _of_message(price: PriceIn, default_source: str, pointer: str) -> tuple[NewT
 
 
 def _out_of_range(price: float, size: float, at: datetime, pointer: str) -> Iterable[FieldError]:
-    if not _SMALLEST <= price <= _LARGEST:
-        yield FieldError(f"{pointer}/price", f"must lie between {_SMALLEST:g} and {_LARGEST:g}")
-    if size > _LARGEST:
-        yield FieldError(f"{pointer}/size", f"must be at most {_LARGEST:g}")
+    if not SMALLEST <= price <= LARGEST:
+        yield FieldError(f"{pointer}/price", f"must lie between {SMALLEST:g} and {LARGEST:g}")
+    if size > LARGEST:
+        yield FieldError(f"{pointer}/size", f"must be at most {LARGEST:g}")
     if not EARLIEST <= at < LATEST:
         yield FieldError(f"{pointer}/at", "must be a time in the years 1 to 9999")

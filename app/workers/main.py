@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from app import telemetry
 from app.domain.errors import Unavailable
 from app.services.book_sampling import BookSampling
+from app.services.collector import tune_collector
 from app.services.container import Services
 from app.services.metering import Metering
 from app.services.revising import Reviser
@@ -30,7 +31,7 @@ async def run_worker(services: Services, stages: StageSet, *, only: Sequence[str
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    telemetry.tune_collector()
+    tune_collector()
     telemetry.process_started("worker")
     settings = services.settings
     async with asyncio.TaskGroup() as tasks:

@@ -1,17 +1,11 @@
 """The metrics that pandas computes naturally, over one window at a time as any program recomputing them would."""
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from app.domain.bars import Bars
-
-
-def has_pandas() -> bool:
-    """Say whether pandas is installed; only the bench group has it."""
-    return find_spec("pandas") is not None
 
 
 def frame_of(window: Bars) -> Any:

@@ -64,10 +64,9 @@ class Prices(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Call:
-    """One call of TA-Lib: all it gives, and what has to be in the window for it to mean anything."""
-
     names: tuple[str, ...]
     last: Callable[[Prices], tuple[float, ...]]
+    # Which of the formulas says whether the window holds what it takes to mean anything.
     needs: int | None = None
     otherwise: float = math.nan
 

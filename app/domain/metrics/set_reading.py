@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
+from app.domain.bars import MAX_INTERVAL_S
 from app.domain.errors import FieldError, Invalid
 from app.domain.metrics.plugins import NO_PLUGINS, PLUGIN_NAME, Plugins
 from app.domain.metrics.sets import EVERY_INSTRUMENT, Column, FeatureSet, is_source
@@ -15,7 +16,6 @@ MAX_COLUMNS = 500
 MAX_INSTRUMENTS = 1_000
 MAX_ROWS = 300
 MAX_DEPTH = 1_000
-MAX_INTERVAL_S = 86_400
 _MAX_ERRORS = 100
 _LARGEST_CATEGORY = 1e15
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -24,8 +24,6 @@ _SET_FIELDS = ("name", "version", "interval_s", "instruments", "columns")
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What a transform is written with: how many columns, and which fields beside its name."""
-
     inputs: tuple[int, ...]
     fields: tuple[str, ...]
     least_n: int = 1
@@ -55,8 +53,6 @@ def read_feature_set(document: object, plugins: Plugins | None = NO_PLUGINS) -> 
 
 
 class _Reading:
-    """One reading of a document, which collects all that is wrong."""
-
     def __init__(self, plugins: Plugins | None) -> None:
         self._plugins = plugins
         self._errors: list[FieldError] = []

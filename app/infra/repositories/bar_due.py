@@ -7,9 +7,6 @@ from uuid import UUID
 
 from app.infra.db import Connection
 
-BAR_DUE = "bar_due"
-"""The name under which workers are woken for changed bars."""
-
 
 @dataclass(frozen=True, slots=True)
 class DueBars:

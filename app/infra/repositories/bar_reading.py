@@ -109,5 +109,4 @@ def _read_bars(span: BarSpan, interval_s: int, limit: int, row: asyncpg.Record) 
     known_s = columns.pop("known_at")
     if len(known_s) == limit:
         until = min(until, float(columns["start"][-1]) + interval_s)
-    bars = Bars(span.instrument, interval_s, **columns, is_gap_fill=np.zeros(len(known_s), dtype=np.bool_))
-    return ReadBars(bars, known_s, until)
+    return ReadBars(Bars.from_columns(span.instrument, columns, interval_s), known_s, until)

@@ -93,22 +93,6 @@ async def take_turn(connection: Connection, instrument: str) -> None:
     await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended('history ' || $1, 0))", instrument)
 
 
-async def instruments_with_bars(connection: Connection) -> list[str]:
-    """Name every instrument that has bars."""
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE names AS (
-          (SELECT instrument FROM lake.bar ORDER BY instrument LIMIT 1)
-          UNION ALL
-          SELECT (SELECT b.instrument FROM lake.bar b WHERE b.instrument > n.instrument ORDER BY 1 LIMIT 1)
-          FROM names n WHERE n.instrument IS NOT NULL
-        )
-        SELECT instrument FROM names WHERE instrument IS NOT NULL
-        """
-    )
-    return [row[0] for row in rows]
-
-
 async def days_with_bars(connection: Connection, instrument: str, *, begin: datetime, end: datetime) -> list[date]:
     """List the days (UTC) on which any bar of [begin, end) starts."""
     rows = await connection.fetch(

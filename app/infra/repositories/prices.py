@@ -284,6 +284,22 @@ async def has_any(connection: Connection, instrument: str) -> bool:
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM lake.bar WHERE instrument = $1)", instrument))
 
 
+async def instruments_with_bars(connection: Connection) -> list[str]:
+    """Name every instrument that has bars."""
+    rows = await connection.fetch(
+        """
+        WITH RECURSIVE names AS (
+          (SELECT instrument FROM lake.bar ORDER BY instrument LIMIT 1)
+          UNION ALL
+          SELECT (SELECT b.instrument FROM lake.bar b WHERE b.instrument > n.instrument ORDER BY b.instrument LIMIT 1)
+          FROM names n WHERE n.instrument IS NOT NULL
+        )
+        SELECT instrument FROM names WHERE instrument IS NOT NULL
+        """
+    )
+    return [row[0] for row in rows]
+
+
 async def has_bars_before(connection: Connection, instrument: str, moment: datetime) -> bool:
     """Say whether an instrument's history reaches back beyond a time."""
     found: bool = await connection.fetchval(

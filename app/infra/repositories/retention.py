@@ -76,21 +76,6 @@ async def take_turn(connection: Connection) -> bool:
     return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock($1)", _TURN))
 
 
-async def instruments(connection: Connection) -> list[str]:
-    """List the instruments that have bars."""
-    rows = await connection.fetch(
-        """
-        WITH RECURSIVE names AS (
-          (SELECT instrument FROM lake.bar ORDER BY instrument LIMIT 1)
-          UNION ALL
-          SELECT (SELECT b.instrument FROM lake.bar b WHERE b.instrument > n.instrument ORDER BY b.instrument LIMIT 1)
-          FROM names n WHERE n.instrument IS NOT NULL
-        ) SELECT instrument FROM names WHERE instrument IS NOT NULL
-        """
-    )
-    return [row[0] for row in rows]
-
-
 async def roll_up(connection: Connection, instrument: str, before: datetime, *, limit: int) -> int:
     """Turn seconds before a whole minute into minutes, the oldest first; answers how many there were."""
     row = await connection.fetchrow(_ROLL_UP, instrument, before, limit)

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from app.domain.times import EARLIEST, LATEST, micros_since_epoch
-from app.services.schemas.base import POSITIVE_PATTERN, UNSIGNED_PATTERN
+from app.services.schemas.base import LARGEST, POSITIVE_PATTERN, SMALLEST, UNSIGNED_PATTERN
 
 _POSITIVE = re.compile(POSITIVE_PATTERN, re.ASCII)
 _UNSIGNED = re.compile(UNSIGNED_PATTERN, re.ASCII)
 _MAX_TEXT = 60
-_SMALLEST, _LARGEST = Decimal("1e-30"), Decimal("1e30")
+_SMALLEST, _LARGEST = Decimal(repr(SMALLEST)), Decimal(repr(LARGEST))
 
 MICROS_PER_UNIT = {"s": 1_000_000, "ms": 1_000, "us": 1}
 _NANOS = "ns"

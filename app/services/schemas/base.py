@@ -11,6 +11,8 @@ POSITIVE_PATTERN = r"^(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)([eE][+-]?0*(1?\d|20
 UNSIGNED_PATTERN = r"^\d+(\.\d+)?([eE][+-]?0*(1?\d|20))?$"
 NAME_PATTERN = r"^[^\s\x00-\x1f" + "\ufffd" + r"]+$"
 LABEL_PATTERN = r"^[^\x00]+$"
+SMALLEST, LARGEST = 1e-30, 1e30
+"""Bounds of numbers that are stored as floats, zero aside."""
 
 DecimalText = Annotated[str, StringConstraints(strict=True, pattern=DECIMAL_PATTERN, max_length=80)]
 PositiveText = Annotated[str, StringConstraints(strict=True, pattern=POSITIVE_PATTERN, max_length=60)]
