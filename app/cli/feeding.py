@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from app.cli.printing import CommandFailed
+from app.cli.running import through_outages
 
 if TYPE_CHECKING:
     from app.client import SolverClient
@@ -21,7 +22,6 @@ BATCH = 10_000
 COLUMNS = ("instrument", "price", "size", "at", "source")
 SUFFIXES = (".csv", ".ndjson", ".jsonl")
 MAX_SPEED = 1e12
-_BACKOFF_MAX_S = 5.0
 _NAMED = 4
 # What went by in a longer outage is not made up afterwards, but for a new history.
 _CAUGHT_UP_S = 600.0
@@ -90,11 +90,7 @@ class Feed:
     async def write_history(self, shown: Shown) -> None:
         """Write the prices that went before, as fast as the service takes them."""
 
-        async def write() -> bool:
-            await self._write_ticks(self._plan.begin, shown)
-            return True
-
-        await self._patiently(write)
+        await through_outages(lambda: self._write_ticks(self._plan.begin, shown))
 
     async def write_once(self, shown: Shown) -> None:
         """Write the history and one state of the market; fail when that fails."""
@@ -116,27 +112,8 @@ class Feed:
                 await self._write_books()
             return is_over
 
-        await self._patiently(write)
-
-    async def _patiently(self, write: Callable[[], Awaitable[bool]]) -> None:
-        from app.client import SolverApiError, SolverUnreachable
-
-        pause_s = 0.0
         while True:
-            try:
-                is_over = await write()
-            except (SolverUnreachable, SolverApiError) as error:
-                if isinstance(error, SolverApiError) and error.status < 500 and error.status != 429:
-                    raise
-                if not pause_s:
-                    typer.echo(f"{error}; trying again until it answers (`solver up` starts it)", err=True)
-                pause_s = min(_BACKOFF_MAX_S, pause_s * 2 or 0.2)
-                await asyncio.sleep(pause_s)
-                continue
-            if pause_s:
-                typer.echo("the service answers again", err=True)
-            pause_s = 0.0
-            if is_over:
+            if await through_outages(write):
                 return
             await asyncio.sleep(max(0.0, self._books_due - time.monotonic()))
 

@@ -1,9 +1,7 @@
 """`solver market`: feed the service with a market."""
 
 import asyncio
-import contextlib
 import re
-import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +10,7 @@ import typer
 
 from app.cli.connecting import open_client
 from app.cli.printing import Group, Json, print_json, progress_bar
+from app.cli.running import until_interrupted
 
 if TYPE_CHECKING:
     from app.cli.feeding import Plan
@@ -114,16 +113,7 @@ async def _generate(client: "SolverClient", plan: "Plan", *, once: bool, as_json
             await feed.follow(bar.show)
 
     async with client:
-        work = asyncio.ensure_future(write())
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        await until_interrupted(write())
     return {"markets": feed.markets_written, "ticks": feed.ticks_written}
 
 

@@ -1,9 +1,7 @@
 """`solver market record`: the books and trades of an exchange, as they happen."""
 
 import asyncio
-import contextlib
 import re
-import signal
 import time
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -15,13 +13,13 @@ import typer
 from app.cli.connecting import open_client
 from app.cli.exchanges import open_exchange, patiently
 from app.cli.printing import Json, print_json
+from app.cli.running import through_outages, until_interrupted
 from app.domain.times import EPOCH
 
 if TYPE_CHECKING:
     from app.client import SolverClient
     from app.infra.exchange import Exchange, ExchangeMarket, ExchangeTrade
 
-_BACKOFF_MAX_S = 5.0
 _MISSED_PAGES = 100
 _EVERY = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m)$")
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
@@ -63,16 +61,7 @@ async def _record(
 ) -> dict[str, int]:
     async with client, open_exchange(name, url) as exchange:
         recorder = Recorder(client, exchange, depth)
-        work = asyncio.ensure_future(recorder.run(symbols, every_s, once=once))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, work.cancel)
-        try:
-            with contextlib.suppress(asyncio.CancelledError):
-                await work
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
+        await until_interrupted(recorder.run(symbols, every_s, once=once))
     return {"books": recorder.books_written, "trades": recorder.trades_written}
 
 
@@ -128,11 +117,11 @@ class Recorder:
         looks = [result for result in results if not isinstance(result, BaseException)]
         markets = [document for document, _ in looks if document is not None]
         if markets:
-            await self._store(partial(self._client.put_markets, markets))
+            await through_outages(partial(self._client.put_markets, markets))
             self.books_written += len(markets)
         ticks = [tick for _, found in looks for tick in found]
         if ticks:
-            await self._store(partial(self._client.put_prices, ticks))
+            await through_outages(partial(self._client.put_prices, ticks))
             self.trades_written += len(ticks)
         for result in results:
             if isinstance(result, BaseException):
@@ -164,24 +153,6 @@ class Recorder:
                 break
             at_ms = page[-1].at_ms
         return list({_key(trade): trade for trade in missed + latest}.values())
-
-    async def _store(self, call: Any) -> None:
-        from app.client import SolverApiError, SolverUnreachable
-
-        pause_s = 0.0
-        while True:
-            try:
-                await call()
-                if pause_s:
-                    typer.echo("the service answers again", err=True)
-                return
-            except (SolverUnreachable, SolverApiError) as error:
-                if isinstance(error, SolverApiError) and error.status < 500 and error.status != 429:
-                    raise
-                if not pause_s:
-                    typer.echo(f"{error}; trying again until it answers (`solver up` starts it)", err=True)
-                pause_s = min(_BACKOFF_MAX_S, pause_s * 2 or 0.2)
-                await asyncio.sleep(pause_s)
 
     def _market(
         self, market: "ExchangeMarket", bids: list[tuple[str, str]], asks: list[tuple[str, str]]
