@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.arguments import instrument_of, time_of, zone_of
 from app.cli.connecting import open_client
-from app.cli.exporting import moment_of
-from app.cli.importing import instrument_of, zone_of
 from app.cli.printing import CommandFailed, Json, print_json
 
 if TYPE_CHECKING:
@@ -49,8 +48,8 @@ def chart(
     if file_format not in ("png", "svg"):
         raise typer.BadParameter(f"{path} must end in .png or .svg", param_hint="--output")
     zone = zone_of(timezone)
-    since = None if begin is None else moment_of(begin, zone, "--from")
-    until = None if end is None else moment_of(end, zone, "--to")
+    since = None if begin is None else time_of(begin, zone, "--from")
+    until = None if end is None else time_of(end, zone, "--to")
     documents, shown = asyncio.run(_bars(open_client(), name, since, until, interval))
     from app.services.price_chart import bars_of, draw_chart, find_silences
 
@@ -84,7 +83,7 @@ def chart(
 async def _bars(
     client: "SolverClient", instrument: str, since: "datetime | None", until: "datetime | None", interval_s: int | None
 ) -> tuple[list[dict[str, Any]], int]:
-    """Read the bars to draw behind those that their metrics need, oldest first; and how many are to be drawn."""
+    # Oldest first, those that only the metrics need before those to draw; and how many are to be drawn.
     from datetime import datetime, timedelta
 
     from app.domain.bars import WINDOW

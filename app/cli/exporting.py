@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.arguments import instrument_of, time_of, zone_of
 from app.cli.connecting import open_client
-from app.cli.importing import instrument_of, zone_of
 from app.cli.printing import Json, print_json, progress_bar
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def export_prices(
     """
     zone = zone_of(timezone)
     span = {
-        "begin": None if begin is None else moment_of(begin, zone, "--from"),
-        "to": None if end is None else moment_of(end, zone, "--to"),
+        "begin": None if begin is None else time_of(begin, zone, "--from"),
+        "to": None if end is None else time_of(end, zone, "--to"),
     }
     written = asyncio.run(
         _export(open_client(), instrument_of(instrument), file, what, interval, source, span, as_json)
@@ -61,18 +61,6 @@ def export_prices(
 async def _export(client: "SolverClient", *arguments: Any) -> int:
     async with client:
         return await export(client, *arguments)
-
-
-def moment_of(text: str, zone: Any, option: str) -> "datetime":
-    """Read a time as a person writes it. Raises BadParameter."""
-    from datetime import UTC, datetime, timedelta
-
-    from app.services.files.cells import micros
-
-    [moment], reasons = micros([text], None, zone)
-    if reasons:
-        raise typer.BadParameter(reasons[0], param_hint=option)
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=moment)
 
 
 async def export(
@@ -122,13 +110,13 @@ async def _pages(
     if what is not What.BARS:
         filters["source"] = source
     newest: dict[str, Any] = {**filters, "order": "desc", "limit": 1}
-    last = _time_of((await _page(client, instrument, what, interval_s, newest))["items"])
+    last = _newest_time((await _page(client, instrument, what, interval_s, newest))["items"])
     first = None
     cursor = None
     while True:
         page = await _page(client, instrument, what, interval_s, {**filters, "cursor": cursor})
         items = page["items"]
-        here = _time_of(items)
+        here = _newest_time(items)
         first = first or here
         done = (here - first) / (last - first) if here and first and last and last > first else 1.0
         yield items, done
@@ -146,7 +134,7 @@ async def _page(
     return await call(instrument, interval_s=interval_s, **filters)
 
 
-def _time_of(items: list[dict[str, Any]]) -> "datetime | None":
+def _newest_time(items: list[dict[str, Any]]) -> "datetime | None":
     from datetime import datetime
 
     return datetime.fromisoformat(items[-1].get("at") or items[-1]["start"]) if items else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.arguments import instrument_of, zone_of
 from app.cli.connecting import open_client
 from app.cli.printing import CommandFailed, Json, print_json, progress_bar, report
 from app.cli.sending import Sender, Totals, in_thread
@@ -134,28 +135,6 @@ def _shift_us(text: str) -> int:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no length of time; write 5h, -30m or 1.5s", param_hint="--shift")
     return round(float(match[1]) * _UNIT_S[match[2]] * 1e6)
-
-
-def instrument_of(text: str) -> str:
-    """Read an instrument as it is commonly written. Raises BadParameter."""
-    from app.services.files.rows import read_instrument
-
-    found = read_instrument(text)
-    if found is None:
-        raise typer.BadParameter(f"{text!r} is no instrument; write it as EUR-USD", param_hint="--instrument")
-    return found
-
-
-def zone_of(name: str) -> Any:
-    """Find a time zone. Raises BadParameter."""
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError) as error:
-        raise typer.BadParameter(
-            f"there is no time zone {name!r}; write Europe/Zurich", param_hint="--timezone"
-        ) from error
 
 
 class Import:

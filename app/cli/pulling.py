@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from app.cli.arguments import instrument_of, time_of, zone_of
 from app.cli.connecting import open_client
 from app.cli.exchanges import open_exchange, patiently
-from app.cli.exporting import moment_of
-from app.cli.importing import instrument_of, zone_of
 from app.cli.printing import print_json, progress_bar
 from app.domain.times import EPOCH
 
@@ -41,8 +40,8 @@ class Pull:
 async def pull(wanted: Pull, *, dry_run: bool, as_json: bool) -> None:
     """Store the candles that are complete; those stored by an earlier pull are not asked for again."""
     zone = zone_of(wanted.timezone)
-    since = moment_of(wanted.since, zone, "--since")
-    until = datetime.now(UTC) if wanted.until is None else moment_of(wanted.until, zone, "--until")
+    since = time_of(wanted.since, zone, "--since")
+    until = datetime.now(UTC) if wanted.until is None else time_of(wanted.until, zone, "--until")
     if since >= until:
         raise typer.BadParameter("--since must lie before --until and the present")
     client = open_client()

@@ -175,17 +175,9 @@ def bars_of(instrument: str, interval_s: int, documents: Sequence[dict[str, Any]
     """Read bars as the API answers them, oldest first; also when the first tick of each came."""
     columns = {name: np.array([float(each[name]) for each in documents]) for name in _NUMBERS}
     start, first_at, last_at = (_seconds(documents, name) for name in ("start", "first_at", "last_at"))
-    bars = Bars(
-        instrument,
-        interval_s,
-        start=start,
-        **columns,
-        # The API does not answer it, and nothing that is drawn depends on it.
-        price_sum=np.zeros(len(documents)),
-        last_at=last_at,
-        is_gap_fill=np.zeros(len(documents), dtype=np.bool_),
-    )
-    return bars, first_at
+    # The API does not answer the sum of prices, and nothing that is drawn depends on it.
+    columns |= {"start": start, "last_at": last_at, "price_sum": np.zeros(len(documents))}
+    return Bars.from_columns(instrument, columns, interval_s), first_at
 
 
 _NUMBERS = ("open", "high", "low", "close", "volume", "notional", "count")
