@@ -5,7 +5,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from uuid import UUID, uuid4
 
 import asyncpg
@@ -19,6 +19,7 @@ from app.domain.metrics.catalog import INDICATOR_NAMES, SECOND_NAMES, set_hash
 from app.domain.metrics.measuring import compute, history
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
 from app.domain.moments import context_s, moments, points_of
+from app.domain.times import moment_of
 from app.infra.db import Connection, Database
 from app.infra.repositories import bar_due as repository
 from app.infra.repositories import bar_reading, metrics
@@ -71,8 +72,7 @@ def measured_sets(intervals: Sequence[int], plugins: Plugins) -> tuple[MeasuredS
 
 @dataclass(slots=True, eq=False)
 class _Held:
-    """Bars of one interval: everything that starts before `until` is in them, from `since` on."""
-
+    # Everything that starts before `until` is in them, from `since` on.
     bars: Bars
     since: float
     until: float
@@ -81,8 +81,7 @@ class _Held:
 
 @dataclass(slots=True, eq=False)
 class _Kept:
-    """What is known of an instrument for as long as nobody else takes it."""
-
+    # Of the latest taking: once another worker has taken the instrument, what is held is out of date.
     token: UUID
     held: dict[int, _Held] = field(default_factory=dict)
 
@@ -97,12 +96,11 @@ class _Work:
 
     @property
     def is_done(self) -> bool:
-        """Whether no moment will come that these bars have a say in."""
         return all(last <= self.until for last in self.lasts.values())
 
     @property
     def through(self) -> float:
-        """Up to where there is nothing left to measure, unless other bars come."""
+        # Up to where there is nothing left to measure, unless other bars come.
         ahead = [(self.until // each + 1) * each for each, last in self.lasts.items() if last > self.until]
         return max(self.until, self.due.after, min(ahead, default=0.0) - 1)
 
@@ -141,7 +139,7 @@ class Metering:
         token = uuid4()
         async with self._database.transaction() as connection:
             taken = await repository.take(
-                connection, before=_moment(closed), token=token, limit=_TAKEN_AT_ONCE, lease_s=_LEASE_S
+                connection, before=moment_of(closed), token=token, limit=_TAKEN_AT_ONCE, lease_s=_LEASE_S
             )
         chosen = self._chosen(taken)
         if not chosen:
@@ -159,7 +157,7 @@ class Metering:
         return is_more or len(chosen) < len(taken) or len(taken) == _TAKEN_AT_ONCE
 
     def _chosen(self, taken: Sequence[DueBars]) -> list[DueBars]:
-        """Leave for the next time what would have too many bars read anew at once, as after a restart."""
+        # After a restart too many bars would be read anew at once: the rest is left for the next time.
         unknown = [due.instrument for due in taken if not self._is_kept(due)]
         left = set(unknown[_READ_ANEW_AT_ONCE:])
         return [due for due in taken if due.instrument not in left]
@@ -177,7 +175,7 @@ class Metering:
             await self._read(works, chosen.interval_s, limit if chosen.names == SECOND_NAMES else limit // _DEARER)
         rows = await asyncio.to_thread(self._compute, works)
         await self._partitions.ensure("warehouse.metric", _months(rows))
-        through = [(work.due.instrument, _moment(work.through)) for work in works]
+        through = [(work.due.instrument, moment_of(work.through)) for work in works]
         done = [work.due.instrument for work in works if work.is_done]
         try:
             async with self._database.transaction() as connection:
@@ -218,7 +216,6 @@ class Metering:
         return kept
 
     async def _read(self, works: Sequence[_Work], interval_s: int, limit: int) -> None:
-        """Bring the bars of each work up to date, and find the moments it has to measure."""
         most = limit + 2 * (context_s(interval_s) // interval_s)
         needed: list[tuple[_Work, BarSpan]] = []
         for work in works:
@@ -277,7 +274,7 @@ class Metering:
     def _values(self, bars: Bars, ends: FloatArray, names: Sequence[str]) -> FloatArray:
         if len(ends) > _CUT_ONE_BY_ONE:
             return history(bars, ends, names, self._plugins)
-        return np.array([compute(bars.window(_moment(end)), names, self._plugins) for end in ends.tolist()])
+        return np.array([compute(bars.window(moment_of(end)), names, self._plugins) for end in ends.tolist()])
 
     async def _changed(
         self, connection: Connection, works: Sequence[_Work], rows: Sequence[MetricRows]
@@ -306,11 +303,11 @@ class Metering:
             self._kept.popitem(last=False)
 
     async def _say_again(self, taken: Sequence[DueBars]) -> None:
-        """Publish what a worker stored that ended before it was published."""
+        # A worker stored these rows, and ended before it had published them.
         if self._bus is None:
             return
         unsaid = [
-            (due.instrument, _moment(due.unsaid_from), due.unsaid_ts)
+            (due.instrument, moment_of(due.unsaid_from), due.unsaid_ts)
             for due in taken
             if due.unsaid_from is not None and due.unsaid_ts is not None
         ]
@@ -369,11 +366,7 @@ def _grid(seconds: float, interval_s: int) -> float:
     return seconds // interval_s * interval_s if math.isfinite(seconds) else seconds
 
 
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
-
-
 def _months(rows: Sequence[MetricRows]) -> list[datetime]:
     event_s = np.concatenate([np.empty(0), *(each.event_s for each in rows)])
     months = np.unique(event_s.astype("datetime64[s]").astype("datetime64[M]"))
-    return [_moment(float(month)) for month in months.astype("datetime64[s]").astype(np.int64)]
+    return [moment_of(float(month)) for month in months.astype("datetime64[s]").astype(np.int64)]
