@@ -9,12 +9,11 @@ from app.routers.answers import Json
 from app.routers.deps import AnyProgram, MarketWriter, batch, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
-from app.routers.prices import From, Instrument, Order, To
+from app.routers.parameters import From, Instrument, Order, Source, To
 from app.services.candle_check import MAX_SPAN_S
 from app.services.candle_writing import write_candles
 from app.services.documents import timestamp
 from app.services.price_history import Span
-from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.candles import CandlesIn
 
 router = APIRouter(tags=["prices"])
@@ -48,7 +47,7 @@ async def list_candles(
     interval: Annotated[int, Query(ge=1, le=MAX_SPAN_S, description="seconds a candle covers")] = 60,
     begin: From = None,
     to: To = None,
-    source: Annotated[str | None, Query(max_length=128, pattern=NAME_PATTERN)] = None,
+    source: Source = None,
     order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,

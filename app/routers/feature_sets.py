@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from app.domain.metrics.set_reading import SET_NAME_PATTERN
 from app.routers.answers import Json
 from app.routers.deps import AnyProgram, MarketWriter, body, services
 from app.routers.openapi import documented_answer, documented_body
@@ -58,7 +59,7 @@ async def list_feature_sets(
 async def read_feature_set(
     request: Request,
     program: AnyProgram,
-    name: Annotated[str, Path(pattern="^[a-z][a-z0-9_]{0,63}$", examples=["momentum"])],
+    name: Annotated[str, Path(pattern=f"^{SET_NAME_PATTERN}$", examples=["momentum"])],
     version: Annotated[int | None, Query(ge=1, le=2**31 - 1, description="the newest if unset")] = None,
 ) -> Response:
     """Answer one version. `GET /v1/features/{instrument}?set=name@version` evaluates it."""

@@ -1,28 +1,25 @@
 """Features of markets, as served now and as known then."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import AwareDatetime
 
 from app.domain.bars import MAX_INTERVAL_S
 from app.domain.errors import FieldError, Invalid
-from app.domain.values import INSTRUMENT_PATTERN
+from app.domain.metrics.set_reading import SET_NAME_PATTERN
 from app.routers.answers import Json
 from app.routers.deps import AnyProgram, services
 from app.routers.openapi import documented_answer
 from app.routers.paging import Cursor, Limit, page, place_of
+from app.routers.parameters import AsOf, Instrument, Order
 from app.services.documents import timestamp
 from app.services.price_history import Span
 
 router = APIRouter(tags=["features"])
 
-Instrument = Annotated[str, Path(pattern=INSTRUMENT_PATTERN, examples=["BTC-USD"])]
-AsOf = Annotated[
-    AwareDatetime | None, Query(description="answer from what was known at this time; at most now, and now if unset")
-]
-SET_PATTERN = r"^[a-z][a-z0-9_]{0,63}(@[1-9]\d{0,9})?$"
+_SET_PATTERN = rf"^{SET_NAME_PATTERN}(@[1-9]\d{{0,9}})?$"
 _NO_SPAN = "leave it out, or leave out `from`, `to` and `cursor`"
 _VECTOR = {
     "instrument": "BTC-USD", "as_of": "2026-01-05T12:00:00.500000Z", "interval_s": 1,
@@ -48,11 +45,11 @@ async def read_features(
     interval: Annotated[int, Query(ge=1, le=MAX_INTERVAL_S, description="seconds a bar covers")] = 1,
     feature_set: Annotated[
         str | None,
-        Query(alias="set", max_length=80, pattern=SET_PATTERN, description="name or name@version of a feature set"),
+        Query(alias="set", max_length=80, pattern=_SET_PATTERN, description="name or name@version of a feature set"),
     ] = None,
     begin: Annotated[AwareDatetime | None, Query(alias="from", description="list stored vectors from here on")] = None,
     to: Annotated[AwareDatetime | None, Query(description="list stored vectors up to here")] = None,
-    order: Annotated[Literal["desc", "asc"], Query(description="newest or oldest first")] = "desc",
+    order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,
 ) -> Response:

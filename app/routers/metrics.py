@@ -1,17 +1,16 @@
 """Metrics of instruments over time."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.bars import MAX_INTERVAL_S
 from app.domain.errors import FieldError, Invalid
-from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.deps import AnyProgram, services
 from app.routers.openapi import documented_answer
 from app.routers.paging import Cursor, Limit, page, place_of
+from app.routers.parameters import AsOf, From, Instrument, Order, To
 from app.services.charting import MAX_POINTS
 from app.services.documents import timestamp
 from app.services.price_history import Span
@@ -29,7 +28,7 @@ _ITEM = {"event_ts": "2026-01-05T12:01:00.000000Z", "values": {"ts.rsi": 53.1, "
 async def list_metrics(
     request: Request,
     program: AnyProgram,
-    instrument: Annotated[str, Path(pattern=INSTRUMENT_PATTERN, examples=["BTC-USD"])],
+    instrument: Instrument,
     names: Annotated[
         str | None,
         Query(
@@ -40,17 +39,15 @@ async def list_metrics(
         int | None,
         Query(ge=1, le=MAX_INTERVAL_S, description="seconds a bar covers; 60 unless every name is of `ts.*`"),
     ] = None,
-    begin: Annotated[AwareDatetime | None, Query(alias="from", description="first time to answer")] = None,
-    to: Annotated[AwareDatetime | None, Query(description="first time not to answer")] = None,
+    begin: From = None,
+    to: To = None,
     points: Annotated[
         int | None, Query(ge=1, le=MAX_POINTS, description="thin the whole span to so many moments, without pages")
     ] = None,
-    order: Annotated[Literal["desc", "asc"], Query(description="newest or oldest first")] = "desc",
+    order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,
-    as_of: Annotated[
-        AwareDatetime | None, Query(description="answer from what was known at this time; at most now")
-    ] = None,
+    as_of: AsOf = None,
 ) -> Response:
     """Answer `{items, next}`: the values at `event_ts`, the end of a bar, from the bars before it.
 

@@ -3,27 +3,20 @@
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AwareDatetime
+from fastapi import APIRouter, Query, Request, Response
 
 from app.domain.bars import MAX_INTERVAL_S
-from app.domain.values import INSTRUMENT_PATTERN
 from app.routers.answers import Json
 from app.routers.deps import AnyProgram, MarketWriter, read, sends_lines, services
 from app.routers.openapi import documented_answer, documented_body
 from app.routers.paging import Cursor, Limit, page, place_of
+from app.routers.parameters import From, Instrument, Order, Source, To
 from app.services.charting import MAX_POINTS
 from app.services.documents import timestamp
 from app.services.price_history import Span
-from app.services.schemas.base import NAME_PATTERN
 from app.services.schemas.prices import PriceIn, PricesIn
 
 router = APIRouter(tags=["prices"])
-
-Instrument = Annotated[str, Path(pattern=INSTRUMENT_PATTERN, examples=["BTC-USD"])]
-From = Annotated[AwareDatetime | None, Query(alias="from", description="first time to answer")]
-To = Annotated[AwareDatetime | None, Query(description="first time not to answer")]
-Order = Annotated[Literal["desc", "asc"], Query(description="newest or oldest first")]
 
 
 @router.post(
@@ -71,7 +64,7 @@ async def list_prices(
     instrument: Instrument,
     begin: From = None,
     to: To = None,
-    source: Annotated[str | None, Query(max_length=128, pattern=NAME_PATTERN)] = None,
+    source: Source = None,
     order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,

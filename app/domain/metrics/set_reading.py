@@ -16,9 +16,13 @@ MAX_COLUMNS = 500
 MAX_INSTRUMENTS = 1_000
 MAX_ROWS = 300
 MAX_DEPTH = 1_000
+SET_NAME_PATTERN = r"[a-z][a-z0-9_]{0,63}"
+"""Names of sets and of their columns."""
+
 _MAX_ERRORS = 100
 _LARGEST_CATEGORY = 1e15
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME = re.compile(SET_NAME_PATTERN)
+_NAME_REMEDY = "must be up to 64 small letters, digits and underscores, a letter first"
 _SET_FIELDS = ("name", "version", "interval_s", "instruments", "columns")
 
 
@@ -65,7 +69,7 @@ class _Reading:
         self._only(document, _SET_FIELDS, "")
         name = document.get("name")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            self._refuse("/name", "must be up to 64 small letters, digits and underscores, a letter first")
+            self._refuse("/name", _NAME_REMEDY)
         interval_s = self._whole(document.get("interval_s", 1), 1, MAX_INTERVAL_S, "/interval_s")
         version = self._whole(document.get("version"), 1, 2**31 - 1, "/version")
         instruments = self._instruments(document.get("instruments"))
@@ -178,7 +182,7 @@ class _Reading:
 
     def _name(self, name: object, pointer: str) -> str:
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            self._refuse(f"{pointer}/name", "must be up to 64 small letters, digits and underscores, a letter first")
+            self._refuse(f"{pointer}/name", _NAME_REMEDY)
             return ""
         if is_source(name):
             self._refuse(f"{pointer}/name", f"{name} is the name of a feature; choose another")
