@@ -10,8 +10,7 @@ import numpy as np
 
 from app.domain.bars import Bars, FloatArray, IntArray
 from app.domain.features.books import BOOK_VALUES
-from app.domain.features.outcomes import OUTCOMES, write_outcomes
-from app.domain.features.rows import rows_of, settle
+from app.domain.features.outcomes import outcomes_after
 from app.domain.features.vectors import history_vectors
 from app.domain.metrics.measuring import history
 from app.domain.metrics.plugins import NO_PLUGINS, Plugins
@@ -74,19 +73,15 @@ def metric_values(inputs: Inputs, ends: FloatArray, names: Sequence[str], plugin
 
 def outcome_versions(inputs: Inputs, ends: FloatArray, horizons_s: Sequence[int]) -> list[Versions]:
     """Compute what followed each moment, for each horizon, leaving out what is not known yet or never will be."""
-    bars, interval = inputs.bars, float(inputs.bars.interval_s)
-    closed = inputs.closed_s // interval * interval
-    rows, marks = rows_of(bars.between(-np.inf, closed))
-    settle(rows, marks, closed, interval)
-    steps = np.array(horizons_s, dtype=np.int64) // bars.interval_s
-    out = np.full((len(ends), len(steps), OUTCOMES), np.nan)
-    write_outcomes(rows, marks, ends - interval, steps, out)
+    bars, interval_s = inputs.bars, inputs.bars.interval_s
+    steps = [horizon_s // interval_s for horizon_s in horizons_s]
+    out = outcomes_after(bars, ends - interval_s, steps, inputs.closed_s)
     versions = []
     for place, horizon_s in enumerate(horizons_s):
         values = out[:, place]
         is_known = ~np.isnan(values).all(axis=1)
         chosen = ends[is_known]
-        first = np.searchsorted(bars.start, chosen - interval, side="right") - 1
+        first = np.searchsorted(bars.start, chosen - interval_s, side="right") - 1
         stop = np.searchsorted(bars.start, chosen + horizon_s, side="left")
         known = np.maximum(_range_max(inputs.known_s, first, stop), chosen + horizon_s)
         versions.append(Versions(chosen, known, values[is_known]))

@@ -10,8 +10,6 @@ from app.domain.compiled import compiled
 from app.domain.features.catalog import MARKET_NAMES
 from app.domain.market import Level, MarketStatus, OrderBook
 
-Values = dict[str, float]
-
 BP = 1e4
 DEPTH_BP = 10.0
 TOP_LEVELS = 5
@@ -50,12 +48,6 @@ def middle(books: Sequence[OrderBook]) -> float:
     bid = max(book.bids[0][0] for book in books)
     ask = min(book.asks[0][0] for book in books)
     return float(bid + ask) / 2
-
-
-def book_features(books: Sequence[OrderBook]) -> Values:
-    """Compute what the books hold; nothing without a book."""
-    values = book_values(books).tolist()
-    return {name: value for name, value in zip(BOOK_NAMES, values, strict=True) if not math.isnan(value)}
 
 
 def book_values(books: Sequence[OrderBook]) -> FloatArray:

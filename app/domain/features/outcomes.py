@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
 
 import numpy as np
 
@@ -45,19 +44,21 @@ def write_outcomes(rows: FloatArray, marks: Marks, starts: FloatArray, horizons:
             out[i, k, 2] = total(rows[VOLUME, place + 1 : end + 1])
 
 
-def forward_outcomes(bars: Bars, horizons: Sequence[int], as_of: datetime) -> FloatArray:
-    """Compute [bars × horizons × `OUTCOME_NAMES`] of what followed each bar, as known at `as_of`.
+def outcomes_after(bars: Bars, starts: FloatArray, horizons: Sequence[int], as_of: float) -> FloatArray:
+    """Compute [starts × horizons × `OUTCOME_NAMES`] of what followed the bars, real or filled, that start then.
 
-    Horizons count bars. An outcome is NaN until its last bar is complete, and for ever where a silence too long to be
-    filled lies in between.
+    Times are seconds since 1970; horizons count bars. An outcome is NaN until its last bar is complete at `as_of`, and
+    for ever where a silence too long to be filled lies in between.
     """
     if any(horizon < 1 for horizon in horizons):
         raise ValueError("a horizon is one bar at least")
     interval = float(bars.interval_s)
-    end = as_of.timestamp() // interval * interval
-    known = bars.between(-math.inf, end)
-    out = np.full((len(bars), len(horizons), OUTCOMES), math.nan)
-    rows, marks = rows_of(known)
+    end = as_of // interval * interval
+    rows, marks = rows_of(bars.between(-math.inf, end))
     settle(rows, marks, end, interval)
-    write_outcomes(rows, marks, known.start, np.array(horizons, dtype=np.int64), out[: len(known)])
+    out = np.full((len(starts), len(horizons), OUTCOMES), math.nan)
+    is_complete = starts < end
+    found = out[is_complete]
+    write_outcomes(rows, marks, starts[is_complete], np.array(horizons, dtype=np.int64), found)
+    out[is_complete] = found
     return out

@@ -10,7 +10,6 @@ from app.domain.bars import Bars
 from app.domain.features.books import (
     BOOK_NAMES,
     BOOK_PLACES,
-    book_features,
     book_levels,
     book_values,
     read_books,
@@ -48,6 +47,11 @@ def exactly(books: list[OrderBook]) -> dict[str, float]:
         "depth_ask_10bp": float(sum(s for one in books for p, s in one.asks if p <= mid * Decimal("1.001"))),
         "book_slope": float(slope / (2 * len(books))),
     }
+
+
+def book_features(books: list[OrderBook]) -> dict[str, float]:
+    named = zip(BOOK_NAMES, book_values(books).tolist(), strict=True)
+    return {name: value for name, value in named if not math.isnan(value)}
 
 
 def test_the_book_features_are_those_of_the_catalog() -> None:
