@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.domain.bars import Bars, FloatArray, IntArray
-from app.domain.features.books import BOOK_VALUES
+from app.domain.features.books import BOOK_VALUES, FRESH_S
 from app.domain.features.outcomes import outcomes_after
 from app.domain.features.vectors import history_vectors
 from app.domain.metrics.measuring import history
@@ -18,8 +18,6 @@ from app.domain.metrics.windows import Windows
 from app.domain.moments import moments
 
 DAY_S = 86_400.0
-BOOK_FRESH_S = 60.0
-"""A sample of the books counts for so long."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +58,7 @@ def feature_versions(inputs: Inputs, ends: FloatArray) -> Versions:
     known = np.maximum(_known_windows(inputs, ends), ends)
     if len(inputs.sampled_s):
         place = np.searchsorted(inputs.sampled_s, ends, side="right") - 1
-        is_fresh = (place >= 0) & (ends - inputs.sampled_s[np.maximum(place, 0)] <= BOOK_FRESH_S)
+        is_fresh = (place >= 0) & (ends - inputs.sampled_s[np.maximum(place, 0)] <= FRESH_S)
         books[is_fresh] = inputs.samples[place[is_fresh]]
         known[is_fresh] = np.maximum(known[is_fresh], inputs.samples_known_s[place[is_fresh]])
     return Versions(ends, known, history_vectors(inputs.bars, ends, books))

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.domain.bars import Bars, FloatArray
 from app.domain.errors import FieldError, Invalid
-from app.domain.features.books import BOOK_VALUES, book_values, usable_books
+from app.domain.features.books import BOOK_VALUES, FRESH_S, book_values, usable_books
 from app.domain.features.catalog import MARKET_NAMES, schema_hash
 from app.domain.features.vectors import history_vectors
 from app.domain.known_bars import KnownBars
@@ -134,7 +134,7 @@ class FeaturesReader:
                 )
             for sample in samples:
                 # An older sample is told of and not used.
-                is_fresh = (sample.moment - sample.at).total_seconds() <= STALE_S
+                is_fresh = (sample.moment - sample.at).total_seconds() <= FRESH_S
                 values = np.array(sample.values) if is_fresh and len(sample.values) == BOOK_VALUES else _no_books()
                 found[sample.moment] = Books(values, sample.at, sample.known_ts)
         if as_of is None:

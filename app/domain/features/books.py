@@ -13,6 +13,9 @@ from app.domain.market import Level, MarketStatus, OrderBook
 BP = 1e4
 DEPTH_BP = 10.0
 TOP_LEVELS = 5
+FRESH_S = 60.0
+"""How long a sample of the books counts."""
+
 EDGE = 1e-12
 """What rounding may take from a level that lies just within reach."""
 
