@@ -116,7 +116,9 @@ class RetentionSettings(Section):
     second_bars_h: float | None = Field(
         None, gt=0, description="one-second bars, which then add up to minutes; for good if unset"
     )
-    metrics_h: float | None = Field(24.0 * 30, gt=0, description="metrics")
+    metrics_h: float | None = Field(
+        None, gt=0, description="metrics, by the time they are of, so of imported history too; for good if unset"
+    )
     features_h: float | None = Field(None, gt=0, description="feature vectors over time, and outcomes")
     book_samples_h: float | None = Field(24.0 * 30, gt=0, description="what order books held, second by second")
 

@@ -166,10 +166,11 @@ async def test_a_round_of_the_sweeper_does_a_part_and_pauses_after_the_whole(
     assert await value(clean_database, "SELECT count(*) FROM lake.bar WHERE span_s = 1") == 9
 
 
-def test_by_default_only_what_can_be_measured_again_goes() -> None:
+def test_by_default_only_samples_of_books_go() -> None:
     settings = RetentionSettings()
-    assert (settings.prices_h, settings.second_bars_h, settings.features_h) == (None, None, None)
-    assert settings.metrics_h == settings.book_samples_h == 720
+    assert (settings.prices_h, settings.second_bars_h) == (None, None)
+    assert (settings.metrics_h, settings.features_h) == (None, None)
+    assert settings.book_samples_h == 720
 
 
 async def test_old_rows_are_found_by_index(clean_database: Database, prices: PriceHistory) -> None:
