@@ -42,7 +42,7 @@ BEGIN
     FROM unnest(moments) AS moment CROSS JOIN LATERAL lake.partition_of(moment) p ORDER BY 1
   LOOP
     CONTINUE WHEN to_regclass('partition.' || place.name) IS NOT NULL;
-    PERFORM pg_advisory_xact_lock(7305781);
+    PERFORM pg_advisory_xact_lock(7305783);
     -- Not by name: what was not found before the wait stays unfound in this session's cache.
     CONTINUE WHEN EXISTS (
       SELECT FROM pg_class WHERE relname = place.name AND relnamespace = 'partition'::regnamespace
