@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
+"""Units of time as they are written, in seconds."""
+
 
 def instrument_of(text: str) -> str:
     """Read an instrument as it is commonly written. Raises BadParameter."""

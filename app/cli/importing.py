@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from app.cli.arguments import instrument_of, zone_of
+from app.cli.arguments import UNIT_S, instrument_of, zone_of
 from app.cli.connecting import open_client
 from app.cli.printing import CommandFailed, Json, print_json, progress_bar, report
 from app.cli.sending import Sender, Totals, in_thread
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from app.services.files.rows import Choices, RowReader
 
 _SHIFT = re.compile(r"^([+-]?\d+(?:\.\d+)?)(h|m|s)$")
-_UNIT_S = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 class OnError(StrEnum):
@@ -134,7 +133,7 @@ def _shift_us(text: str) -> int:
     match = _SHIFT.match(text)
     if match is None:
         raise typer.BadParameter(f"{text!r} is no length of time; write 5h, -30m or 1.5s", param_hint="--shift")
-    return round(float(match[1]) * _UNIT_S[match[2]] * 1e6)
+    return round(float(match[1]) * UNIT_S[match[2]] * 1e6)
 
 
 class Import:

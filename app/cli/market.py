@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from app.cli.arguments import UNIT_S
 from app.cli.connecting import open_client
 from app.cli.printing import Group, Json, print_json, progress_bar
 from app.cli.running import until_interrupted
@@ -20,9 +21,8 @@ app = typer.Typer(cls=Group, help="Feed the service with a market.", no_args_is_
 
 WARM_UP_S = 300.0
 _DAY_S = 86_400.0
-_RATE = re.compile(r"^(\d+(?:\.\d+)?)(?:/(s|min|h))?$")
-_SPAN = re.compile(r"^(\d+(?:\.\d+)?)(s|min|h|d)?$")
-_UNIT_S = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": _DAY_S}
+_RATE = re.compile(r"^(\d+(?:\.\d+)?)(?:/(s|m|min|h))?$")
+_SPAN = re.compile(r"^(\d+(?:\.\d+)?)(s|m|min|h|d)?$")
 _FASTEST = "max"
 
 
@@ -121,7 +121,7 @@ def _interval_of(rate: str) -> float:
     match = _RATE.match(rate)
     if match is None or not float(match[1]):
         raise typer.BadParameter(f"{rate!r} is no rate; write it as 2/s, 30/min or 10/h", param_hint="--rate")
-    return _UNIT_S[match[2] or "s"] / float(match[1])
+    return UNIT_S[match[2] or "s"] / float(match[1])
 
 
 def _speed_of(text: str) -> float:
@@ -142,4 +142,4 @@ def _span_of(text: str | None, option: str) -> float | None:
     match = _SPAN.match(text)
     if match is None:
         raise typer.BadParameter(f"{text!r} is no span of time; write it as 90s, 5min, 2h or 1d", param_hint=option)
-    return float(match[1]) * _UNIT_S[match[2] or "s"]
+    return float(match[1]) * UNIT_S[match[2] or "s"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from app.cli.arguments import UNIT_S
 from app.cli.connecting import open_client
 from app.cli.exchanges import open_exchange, patiently
 from app.cli.printing import Json, print_json
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from app.infra.exchange import Exchange, ExchangeMarket, ExchangeTrade
 
 _MISSED_PAGES = 100
-_EVERY = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m)$")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0}
+_EVERY = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|min)$")
 
 
 def record(
@@ -45,7 +45,7 @@ def record(
     match = _EVERY.match(every)
     if match is None or not float(match[1]):
         raise typer.BadParameter(f"{every!r} is no pause; write 500ms, 1s or 1m", param_hint="--every")
-    interval_s = float(match[1]) * _UNIT_S[match[2]]
+    interval_s = float(match[1]) * UNIT_S[match[2]]
     names = [name.strip().upper() for name in symbols.split(",") if name.strip()]
     if not names:
         raise typer.BadParameter("name a symbol such as BTC/USD", param_hint="--symbols")

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.domain.bars import FloatArray
+from app.domain.times import micros_since_epoch
 from app.infra.db import Connection
 
 Micros = npt.NDArray[np.int64]
@@ -23,7 +24,6 @@ Field = str | int | datetime | Texts | Micros | FloatArray
 
 _HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _TRAILER = b"\xff\xff"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _POSTGRES_EPOCH_MICROS = 946_684_800_000_000
 _FLOAT8 = 701
 _ARRAY_HEADER = 5
@@ -73,7 +73,7 @@ def _column(field: Field) -> tuple[int, tuple[str, ...], tuple[Any, ...]]:
         text = field.encode()
         return len(text), (f"S{len(text)}",), (text,)
     if isinstance(field, datetime):
-        field = np.array((field - _EPOCH) // timedelta(microseconds=1), dtype=np.int64)
+        field = np.array(micros_since_epoch(field), dtype=np.int64)
     if isinstance(field, int):
         return 4, (">i4",), (field,)
     if field.dtype.kind == "S":
