@@ -117,6 +117,18 @@ async def test_late_prices_are_in_unless_the_past_is_asked_for(client: httpx.Asy
     agree(await walk(client, PATH, names="ts.sma,ts.count"), ticks, 1)
 
 
+@pytest.mark.parametrize("thinned", [{"points": 7}, {"points": 5000}, {"limit": 30}, {"limit": 30, "order": "asc"}])
+async def test_late_prices_of_other_times_do_not_move_which_moments_were_known(
+    client: httpx.AsyncClient, thinned: dict[str, str | int]
+) -> None:
+    ticks = history([float(number) for number in (-900, *range(0, 20, 2), *range(300, 1500, 30), 2400)])
+    await post(client, ticks[1:-1:2])
+    params = {"names": "ts.sma,ts.count", "as_of": text(datetime.now(UTC)), **thinned}
+    before = (await client.get(PATH, params=params)).content
+    await post(client, ticks)
+    assert (await client.get(PATH, params=params)).content == before
+
+
 async def test_unknown_names_are_refused_with_what_may_be_meant(client: httpx.AsyncClient) -> None:
     await post(client, history([0]))
     refused = await client.get(PATH, params={"names": "ts.sma,ta.rsi14"})
