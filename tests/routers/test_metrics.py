@@ -139,7 +139,16 @@ async def test_unknown_names_are_refused_with_what_may_be_meant(client: httpx.As
 
 
 @pytest.mark.parametrize(
-    "params", [{"points": "0"}, {"points": "5001"}, {"points": "5", "cursor": "x"}, {"interval": "0"}, {"cursor": "x"}]
+    "params",
+    [
+        {"points": "0"},
+        {"points": "5001"},
+        {"points": "5", "cursor": "x"},
+        {"from": "1767614400"},
+        {"as_of": "2026-01-05T12:00:00"},
+        {"interval": "0"},
+        {"cursor": "x"},
+    ],
 )
 async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     await post(client, history([0]))
