@@ -129,6 +129,19 @@ async def test_late_prices_of_other_times_do_not_move_which_moments_were_known(
     assert (await client.get(PATH, params=params)).content == before
 
 
+async def test_late_ticks_do_not_hide_a_candle_that_was_known(client: httpx.AsyncClient) -> None:
+    candles = [
+        [text(START + timedelta(minutes=number)), "10", "12", "9", f"{10 + number % 3}", "1"] for number in range(40)
+    ]
+    stated = {"instrument": "BTC-USD", "interval_s": 60, "candles": candles}
+    assert (await client.post("/v1/candles", json=stated)).status_code == 200
+    params: dict[str, str | int] = {"names": "ta.sma_20", "interval": 60, "as_of": text(datetime.now(UTC))}
+    before = await client.get(PATH, params=params)
+    assert len(before.json()["items"]) == 41
+    await post(client, history([600.5]))
+    assert (await client.get(PATH, params=params)).content == before.content
+
+
 async def test_unknown_names_are_refused_with_what_may_be_meant(client: httpx.AsyncClient) -> None:
     await post(client, history([0]))
     refused = await client.get(PATH, params={"names": "ts.sma,ta.rsi14"})

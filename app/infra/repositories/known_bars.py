@@ -25,6 +25,7 @@ FROM {_RANGES} CROSS JOIN LATERAL (
 
 # What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
 _INTERVALS = f"""
+{{with_sources}}
 SELECT coalesce(sum(rows), 0)::bigint, string_agg({_BAR.format(start="bucket")}, ''::bytea ORDER BY bucket)
 FROM (
   SELECT DISTINCT ON (bucket) * FROM (
@@ -35,8 +36,9 @@ FROM (
            sum(volume) AS volume, sum(notional) AS notional, sum(count) AS count, sum(price_sum) AS price_sum,
            max(last_at) AS last_at, max(known_at) AS known_at
     FROM {_RANGES} CROSS JOIN LATERAL (
-      SELECT * FROM lake.bar
-      WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
+      SELECT * FROM lake.bar b
+      WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends)
+        AND span_s <= $4 {{known}}
     ) b
     GROUP BY 1, 2
   ) graded ORDER BY bucket, grade
@@ -68,13 +70,20 @@ AND (b.known_at <= {moment} OR b.count > 0 AND EXISTS (
 """
 
 
-async def bars(connection: Connection, instrument: str, interval_s: int, ranges: Ranges) -> tuple[int, FloatArray]:
-    """Read bars as they stand, rows of `KNOWN_COLUMNS`; the first answer is how many stored rows they add up."""
+async def bars(
+    connection: Connection, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
+) -> tuple[int, FloatArray]:
+    """Read bars as they stand, rows of `KNOWN_COLUMNS`; the first answer is how many stored rows they add up.
+
+    With `as_of`, bars that came later hide none that was there then.
+    """
     arguments = (instrument, ranges.begins.tolist(), ranges.ends.tolist())
     if interval_s == 1:
         row = await connection.fetchrow(_SECONDS, *arguments)
     else:
-        row = await connection.fetchrow(_INTERVALS, *arguments, interval_s)
+        with_sources, known, moments = _known_by(as_of, "$5")
+        query = _INTERVALS.format(with_sources=with_sources, known=known)
+        row = await connection.fetchrow(query, *arguments, interval_s, *moments)
     assert row is not None
     return row[0], _table(row[1], len(KNOWN_COLUMNS))
 
