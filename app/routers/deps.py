@@ -111,6 +111,10 @@ async def read(request: Request, limit: int, *, takes_lines: bool = False) -> by
             media_type = _media_type(value)
             if media_type not in _CONTENT_TYPES and not (takes_lines and media_type in _LINE_TYPES):
                 raise HTTPException(415, "send JSON with `Content-Type: application/json`")
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            raise HTTPException(
+                415, "send the body as it is, without `Content-Encoding`", {"Accept-Encoding": "identity"}
+            )
         elif name == b"content-length" and (not value.isdigit() or int(value) > limit):
             raise _too_large(limit)
     receive = request.receive

@@ -158,6 +158,7 @@ def parameter_errors(error: RequestValidationError) -> tuple[FieldError, ...]:
         message = PATTERN_REMEDIES.get(pattern, item["msg"])
         if item["type"] == "missing":
             message = "is required; add it"
+        message = message.removeprefix("Value error, ")
         found.append(FieldError("".join(f"/{part}" for part in item["loc"]), message))
     return tuple(found)
 

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AwareDatetime
 
 from app.domain.bars import MAX_INTERVAL_S
 from app.domain.errors import FieldError, Invalid
@@ -16,6 +15,7 @@ from app.routers.paging import Cursor, Limit, page, place_of
 from app.routers.parameters import AsOf, Instrument, Order
 from app.services.documents import timestamp
 from app.services.price_history import Span
+from app.services.schemas.base import Instant
 
 router = APIRouter(tags=["features"])
 
@@ -47,8 +47,8 @@ async def read_features(
         str | None,
         Query(alias="set", max_length=80, pattern=_SET_PATTERN, description="name or name@version of a feature set"),
     ] = None,
-    begin: Annotated[AwareDatetime | None, Query(alias="from", description="list stored vectors from here on")] = None,
-    to: Annotated[AwareDatetime | None, Query(description="list stored vectors up to here")] = None,
+    begin: Annotated[Instant | None, Query(alias="from", description="list stored vectors from here on")] = None,
+    to: Annotated[Instant | None, Query(description="list stored vectors up to here")] = None,
     order: Order = "desc",
     limit: Limit = 100,
     cursor: Cursor = None,

@@ -62,7 +62,7 @@ class BarReader:
         budget: Budget | None = None,
     ) -> KnownBars:
         """Read the bars that begin in ranges on the interval's grid, within a budget. Raises Invalid, Unavailable."""
-        stored = await self._stored(instrument, interval_s, ranges, budget or self.budget())
+        stored = await self._stored(instrument, interval_s, ranges, budget or self.budget(), as_of)
         if as_of is None:
             return stored
         # Sums that grew batch by batch differ in their last bit from sums of all ticks: where it can be afforded,
@@ -100,13 +100,15 @@ class BarReader:
                     return
             await asyncio.sleep(_SETTLE_POLL_S)
 
-    async def _stored(self, instrument: str, interval_s: int, ranges: Ranges, budget: Budget) -> KnownBars:
+    async def _stored(
+        self, instrument: str, interval_s: int, ranges: Ranges, budget: Budget, as_of: datetime | None
+    ) -> KnownBars:
         parts: list[KnownBars] = []
         width = max(_PART_S, interval_s)
         while len(ranges.begins):
             taken, ranges = ranges.parts(width // interval_s * interval_s)
             async with self._database.connection() as connection:
-                read, table = await repository.bars(connection, instrument, interval_s, taken)
+                read, table = await repository.bars(connection, instrument, interval_s, taken, as_of=as_of)
             parts.append(KnownBars.from_table(instrument, table, interval_s))
             budget.spend(read)
             # Silence costs little, so the steps through it grow.

@@ -104,7 +104,7 @@ class MetricReader:
             begin_s = max(begin_s, after.timestamp() + 1e-6)
         begin_s, end_s = (_up(bound, asked.interval_s) for bound in (begin_s, end_s))
         moments, is_last = await self._moments(
-            instrument, asked.interval_s, begin_s, end_s, limit + 1, span.newest_first
+            instrument, asked.interval_s, begin_s, end_s, limit + 1, span.newest_first, as_of
         )
         if len(moments) == 0:
             await self._instruments.require(instrument)
@@ -120,17 +120,17 @@ class MetricReader:
         """List a span thinned to so many moments, each the last of its part. Raises NotFound, Invalid."""
         moment = await self._moment(as_of)
         as_of = None if as_of is None else moment
-        begin_s, end_s = await self._extent(instrument, asked.interval_s, *self._bounds(span, moment))
+        begin_s, end_s = await self._extent(instrument, asked.interval_s, *self._bounds(span, moment), as_of)
         step = asked.interval_s
         begin_s, end_s = _up(begin_s, step), _up(end_s, step)
         count = (end_s - begin_s) / step
         if count <= points:
-            moments, _ = await self._moments(instrument, step, begin_s, end_s, points, newest_first=False)
+            moments, _ = await self._moments(instrument, step, begin_s, end_s, points, False, as_of)
         else:
             width = float(-(-count // points)) * step
             parts = np.arange(begin_s, end_s, width)
             ranges = Ranges(parts - step, np.minimum(parts + width, end_s) - step)
-            moments = await self._last_of(instrument, step, ranges)
+            moments = await self._last_of(instrument, step, ranges, as_of)
         if len(moments) == 0:
             await self._instruments.require(instrument)
         items = await self._items(instrument, asked, moments, as_of)
@@ -149,27 +149,42 @@ class MetricReader:
         end_s = _END_S if span.end is None else min(span.end.timestamp(), _END_S)
         return begin_s, end_s if moment is None else min(end_s, moment.timestamp() + 1e-6)
 
-    async def _extent(self, instrument: str, interval_s: int, begin_s: float, end_s: float) -> tuple[float, float]:
+    async def _extent(
+        self, instrument: str, interval_s: int, begin_s: float, end_s: float, as_of: datetime | None
+    ) -> tuple[float, float]:
         # What lies before the first bar, or long after the last one, has nothing to show.
         async with self._database.connection() as connection:
-            first = await repository.nearest_start(
-                connection, instrument, begin_s - interval_s, end_s, newest=False, span_s=interval_s
-            )
-            last = await repository.nearest_start(
-                connection, instrument, begin_s - interval_s, end_s, newest=True, span_s=interval_s
-            )
+            first, last = [
+                await repository.nearest_start(
+                    connection,
+                    instrument,
+                    begin_s - interval_s,
+                    end_s,
+                    newest=newest,
+                    span_s=interval_s,
+                    as_of=as_of,
+                )
+                for newest in (False, True)
+            ]
         if first is None or last is None:
             return end_s, end_s
         return max(begin_s, first), min(end_s, last + interval_s + 1e-6)
 
     async def _moments(
-        self, instrument: str, step: int, begin_s: float, end_s: float, limit: int, newest_first: bool
+        self,
+        instrument: str,
+        step: int,
+        begin_s: float,
+        end_s: float,
+        limit: int,
+        newest_first: bool,
+        as_of: datetime | None,
     ) -> tuple[FloatArray, bool]:
         """Find up to `limit` moments of [begin, end) from one end on, ascending, and whether those are all."""
         found: list[FloatArray] = []
         count = 0
         for _ in range(_LEAPS):
-            part = await self._next_part(instrument, step, begin_s, end_s, limit - count, newest_first)
+            part = await self._next_part(instrument, step, begin_s, end_s, limit - count, newest_first, as_of)
             if part is None:
                 return _in_order(found, newest_first), True
             moments, first, stop = part
@@ -187,14 +202,21 @@ class MetricReader:
         return moments, False
 
     async def _next_part(
-        self, instrument: str, step: int, begin_s: float, end_s: float, limit: int, newest_first: bool
+        self,
+        instrument: str,
+        step: int,
+        begin_s: float,
+        end_s: float,
+        limit: int,
+        newest_first: bool,
+        as_of: datetime | None,
     ) -> tuple[FloatArray, float, float] | None:
         reach = (FILL_LIMIT_S // step + 1) * step
         if begin_s >= end_s:
             return None
         async with self._database.connection() as connection:
             nearest = await repository.nearest_start(
-                connection, instrument, begin_s - reach, end_s - step, newest=newest_first, span_s=step
+                connection, instrument, begin_s - reach, end_s - step, newest=newest_first, span_s=step, as_of=as_of
             )
             if nearest is None:
                 return None
@@ -205,17 +227,17 @@ class MetricReader:
             else:
                 first = max(begin_s, nearest + step)
                 stop = min(end_s, first + limit * step)
-            starts = await repository.starts(connection, instrument, step, first - reach, stop - step)
+            starts = await repository.starts(connection, instrument, step, first - reach, stop - step, as_of=as_of)
         ahead = np.arange(step, reach + step, step, dtype=np.float64)
         moments = np.unique(starts[:, None] + ahead[None, :])
         return moments[(moments >= first) & (moments < stop)], first, stop
 
-    async def _last_of(self, instrument: str, step: int, ranges: Ranges) -> FloatArray:
+    async def _last_of(self, instrument: str, step: int, ranges: Ranges, as_of: datetime | None) -> FloatArray:
         found = []
         for first in range(0, len(ranges.begins), _WINDOWS_A_TIME):
             part = Ranges(ranges.begins[first : first + _WINDOWS_A_TIME], ranges.ends[first : first + _WINDOWS_A_TIME])
             async with self._database.connection() as connection:
-                found.append(await repository.latest_starts(connection, instrument, step, part))
+                found.append(await repository.latest_starts(connection, instrument, step, part, as_of=as_of))
         return np.unique(np.concatenate(found) // step * step + step)
 
     async def _items(

@@ -97,6 +97,13 @@ async def test_content_types(stage: Stage, content_type: str, status: int) -> No
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize(("encoding", "status"), [("gzip", 415), ("br", 415), ("identity", 200)])
+async def test_a_body_is_sent_as_it_is(stage: Stage, encoding: str, status: int) -> None:
+    headers = {"Content-Type": "application/json", "Content-Encoding": encoding}
+    answer = await stage.post("/v1/orders", content=b'{"quantity": "2"}', headers=headers)
+    assert answer.status_code == status
+
+
 async def test_a_missing_content_type_is_json(stage: Stage) -> None:
     answer = await stage.post("/v1/orders", content=b'{"quantity": "2"}')
     assert answer.status_code == 200

@@ -117,6 +117,31 @@ async def test_late_prices_are_in_unless_the_past_is_asked_for(client: httpx.Asy
     agree(await walk(client, PATH, names="ts.sma,ts.count"), ticks, 1)
 
 
+@pytest.mark.parametrize("thinned", [{"points": 7}, {"points": 5000}, {"limit": 30}, {"limit": 30, "order": "asc"}])
+async def test_late_prices_of_other_times_do_not_move_which_moments_were_known(
+    client: httpx.AsyncClient, thinned: dict[str, str | int]
+) -> None:
+    ticks = history([float(number) for number in (-900, *range(0, 20, 2), *range(300, 1500, 30), 2400)])
+    await post(client, ticks[1:-1:2])
+    params = {"names": "ts.sma,ts.count", "as_of": text(datetime.now(UTC)), **thinned}
+    before = (await client.get(PATH, params=params)).content
+    await post(client, ticks)
+    assert (await client.get(PATH, params=params)).content == before
+
+
+async def test_late_ticks_do_not_hide_a_candle_that_was_known(client: httpx.AsyncClient) -> None:
+    candles = [
+        [text(START + timedelta(minutes=number)), "10", "12", "9", f"{10 + number % 3}", "1"] for number in range(40)
+    ]
+    stated = {"instrument": "BTC-USD", "interval_s": 60, "candles": candles}
+    assert (await client.post("/v1/candles", json=stated)).status_code == 200
+    params: dict[str, str | int] = {"names": "ta.sma_20", "interval": 60, "as_of": text(datetime.now(UTC))}
+    before = await client.get(PATH, params=params)
+    assert len(before.json()["items"]) == 41
+    await post(client, history([600.5]))
+    assert (await client.get(PATH, params=params)).content == before.content
+
+
 async def test_unknown_names_are_refused_with_what_may_be_meant(client: httpx.AsyncClient) -> None:
     await post(client, history([0]))
     refused = await client.get(PATH, params={"names": "ts.sma,ta.rsi14"})
@@ -127,7 +152,16 @@ async def test_unknown_names_are_refused_with_what_may_be_meant(client: httpx.As
 
 
 @pytest.mark.parametrize(
-    "params", [{"points": "0"}, {"points": "5001"}, {"points": "5", "cursor": "x"}, {"interval": "0"}, {"cursor": "x"}]
+    "params",
+    [
+        {"points": "0"},
+        {"points": "5001"},
+        {"points": "5", "cursor": "x"},
+        {"from": "1767614400"},
+        {"as_of": "2026-01-05T12:00:00"},
+        {"interval": "0"},
+        {"cursor": "x"},
+    ],
 )
 async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, params: dict[str, str]) -> None:
     await post(client, history([0]))

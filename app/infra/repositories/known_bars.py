@@ -25,6 +25,7 @@ FROM {_RANGES} CROSS JOIN LATERAL (
 
 # What ticks made adds up, rolled up or not; imported bars stand in where there are no ticks, the finest of them.
 _INTERVALS = f"""
+{{with_sources}}
 SELECT coalesce(sum(rows), 0)::bigint, string_agg({_BAR.format(start="bucket")}, ''::bytea ORDER BY bucket)
 FROM (
   SELECT DISTINCT ON (bucket) * FROM (
@@ -35,8 +36,9 @@ FROM (
            sum(volume) AS volume, sum(notional) AS notional, sum(count) AS count, sum(price_sum) AS price_sum,
            max(last_at) AS last_at, max(known_at) AS known_at
     FROM {_RANGES} CROSS JOIN LATERAL (
-      SELECT * FROM lake.bar
-      WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
+      SELECT * FROM lake.bar b
+      WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends)
+        AND span_s <= $4 {{known}}
     ) b
     GROUP BY 1, 2
   ) graded ORDER BY bucket, grade
@@ -52,14 +54,36 @@ FROM {_RANGES} CROSS JOIN LATERAL (
 ) p
 """
 
+# A bar that changed later was there before if one of its ticks was. The index of ticks has the source before the time.
+_SOURCES = """
+WITH RECURSIVE sources AS (
+  (SELECT source FROM lake.price WHERE instrument = $1 ORDER BY source LIMIT 1)
+  UNION ALL
+  SELECT (SELECT p.source FROM lake.price p WHERE p.instrument = $1 AND p.source > s.source ORDER BY p.source LIMIT 1)
+  FROM sources s WHERE s.source IS NOT NULL
+)
+"""
+_KNOWN_BY = """
+AND (b.known_at <= {moment} OR b.count > 0 AND EXISTS (
+  SELECT FROM sources s JOIN lake.price p ON p.instrument = $1 AND p.source = s.source
+  WHERE p.at >= b.start AND p.at < b.start + b.span_s * interval '1 second' AND p.known_at <= {moment}))
+"""
 
-async def bars(connection: Connection, instrument: str, interval_s: int, ranges: Ranges) -> tuple[int, FloatArray]:
-    """Read bars as they stand, rows of `KNOWN_COLUMNS`; the first answer is how many stored rows they add up."""
+
+async def bars(
+    connection: Connection, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
+) -> tuple[int, FloatArray]:
+    """Read bars as they stand, rows of `KNOWN_COLUMNS`; the first answer is how many stored rows they add up.
+
+    With `as_of`, bars that came later hide none that was there then.
+    """
     arguments = (instrument, ranges.begins.tolist(), ranges.ends.tolist())
     if interval_s == 1:
         row = await connection.fetchrow(_SECONDS, *arguments)
     else:
-        row = await connection.fetchrow(_INTERVALS, *arguments, interval_s)
+        with_sources, known, moments = _known_by(as_of, "$5")
+        query = _INTERVALS.format(with_sources=with_sources, known=known)
+        row = await connection.fetchrow(query, *arguments, interval_s, *moments)
     assert row is not None
     return row[0], _table(row[1], len(KNOWN_COLUMNS))
 
@@ -71,59 +95,89 @@ async def ticks(connection: Connection, instrument: str, ranges: Ranges, as_of: 
     return _table(row[1], len(TICK_COLUMNS))
 
 
-async def starts(connection: Connection, instrument: str, interval_s: int, begin_s: float, end_s: float) -> FloatArray:
-    """Tell which intervals that begin in [begin, end) have a bar, ascending."""
+async def starts(
+    connection: Connection,
+    instrument: str,
+    interval_s: int,
+    begin_s: float,
+    end_s: float,
+    *,
+    as_of: datetime | None = None,
+) -> FloatArray:
+    """Tell which intervals that begin in [begin, end) have a bar, ascending; with `as_of`, had one then."""
+    with_sources, known, moments = _known_by(as_of, "$5")
     row = await connection.fetchrow(
-        """
+        f"""
+        {with_sources}
         SELECT string_agg(float8send(bucket), ''::bytea ORDER BY bucket) FROM (
-          SELECT DISTINCT (floor(extract(epoch FROM start) / $4::int) * $4::int)::float8 AS bucket FROM lake.bar
+          SELECT DISTINCT (floor(extract(epoch FROM start) / $4::int) * $4::int)::float8 AS bucket FROM lake.bar b
           WHERE instrument = $1 AND start >= to_timestamp($2::float8) AND start < to_timestamp($3::float8)
-            AND span_s <= $4
+            AND span_s <= $4 {known}
         ) buckets
         """,
         instrument,
         begin_s,
         end_s,
         interval_s,
+        *moments,
     )
     assert row is not None
     return _table(row[0], 1)[:, 0]
 
 
-async def latest_starts(connection: Connection, instrument: str, interval_s: int, ranges: Ranges) -> FloatArray:
-    """Find the last stored bar that begins in each range, of those that have one."""
+async def latest_starts(
+    connection: Connection, instrument: str, interval_s: int, ranges: Ranges, *, as_of: datetime | None = None
+) -> FloatArray:
+    """Find the last stored bar that begins in each range, of those that have one; with `as_of`, had one then."""
+    with_sources, known, moments = _known_by(as_of, "$5")
     row = await connection.fetchrow(
         f"""
-        SELECT string_agg(float8send(extract(epoch FROM b.start)::float8), ''::bytea ORDER BY b.start)
+        {with_sources}
+        SELECT string_agg(float8send(extract(epoch FROM l.start)::float8), ''::bytea ORDER BY l.start)
         FROM {_RANGES} CROSS JOIN LATERAL (
-          SELECT start FROM lake.bar
-          WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends) AND span_s <= $4
+          SELECT start FROM lake.bar b
+          WHERE instrument = $1 AND start >= to_timestamp(r.begins) AND start < to_timestamp(r.ends)
+            AND span_s <= $4 {known}
           ORDER BY start DESC LIMIT 1
-        ) b
+        ) l
         """,
         instrument,
         ranges.begins.tolist(),
         ranges.ends.tolist(),
         interval_s,
+        *moments,
     )
     assert row is not None
     return _table(row[0], 1)[:, 0]
 
 
 async def nearest_start(
-    connection: Connection, instrument: str, begin_s: float, end_s: float, *, newest: bool, span_s: int
+    connection: Connection,
+    instrument: str,
+    begin_s: float,
+    end_s: float,
+    *,
+    newest: bool,
+    span_s: int,
+    as_of: datetime | None = None,
 ) -> float | None:
-    """Find the first or the last bar that begins in [begin, end) and is no longer than `span_s`."""
+    """Find the first or the last bar that begins in [begin, end) and is no longer than `span_s`.
+
+    With `as_of`, of those that were there then.
+    """
     order = "DESC" if newest else "ASC"
+    with_sources, known, moments = _known_by(as_of, "$5")
     start: datetime | None = await connection.fetchval(
         f"""
-        SELECT start FROM lake.bar WHERE instrument = $1 AND start >= to_timestamp($2::float8)
-          AND start < to_timestamp($3::float8) AND span_s <= $4 ORDER BY start {order} LIMIT 1
+        {with_sources}
+        SELECT start FROM lake.bar b WHERE instrument = $1 AND start >= to_timestamp($2::float8)
+          AND start < to_timestamp($3::float8) AND span_s <= $4 {known} ORDER BY start {order} LIMIT 1
         """,
         instrument,
         begin_s,
         end_s,
         span_s,
+        *moments,
     )
     return None if start is None else start.astimezone(UTC).timestamp()
 
@@ -163,6 +217,10 @@ async def has_older_writer(connection: Connection, moment: datetime) -> bool:
         moment,
     )
     return found
+
+
+def _known_by(as_of: datetime | None, moment: str) -> tuple[str, str, tuple[datetime, ...]]:
+    return ("", "", ()) if as_of is None else (_SOURCES, _KNOWN_BY.format(moment=moment), (as_of,))
 
 
 def _table(content: bytes | None, columns: int) -> FloatArray:

@@ -1,5 +1,6 @@
 """What every wire type shares."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -42,21 +43,30 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
 
 
+_BEGINS_WITH_A_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
 def _moment(value: Any) -> Any:
-    if not isinstance(value, str | datetime):
-        raise ValueError("must be a time in RFC 3339 such as 2026-01-01T00:00:00Z")
-    return value
+    # A number would be read as seconds or as milliseconds, whichever seems likelier.
+    if isinstance(value, datetime) or (isinstance(value, str) and _BEGINS_WITH_A_DATE.match(value)):
+        return value
+    raise ValueError("must be a time in RFC 3339 such as 2026-01-01T00:00:00Z")
+
+
+def _zoned(moment: datetime) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError("needs a time zone, for example 2026-01-01T00:00:00Z")
+    return moment
 
 
 def _usable(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise ValueError("needs a time zone, for example 2026-01-01T00:00:00Z")
     if not 1970 <= moment.year < 2200:
         raise ValueError("must lie between the years 1970 and 2200")
     return moment
 
 
-Moment = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_usable)]
+Instant = Annotated[datetime, BeforeValidator(_moment), AfterValidator(_zoned)]
+Moment = Annotated[Instant, AfterValidator(_usable)]
 
 
 class PositiveAmountIn(Wire):

@@ -2,13 +2,22 @@
 
 from datetime import datetime
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.services.candle_check import MAX_SPAN_S
-from app.services.schemas.base import Count, InstrumentText, NameText, PositiveText, UnsignedText, Wire, example
+from app.services.schemas.base import (
+    Count,
+    Instant,
+    InstrumentText,
+    NameText,
+    PositiveText,
+    UnsignedText,
+    Wire,
+    example,
+)
 from app.services.schemas.prices import MAX_PRICES
 
-CandleIn = tuple[AwareDatetime, PositiveText, PositiveText, PositiveText, PositiveText, UnsignedText]
+CandleIn = tuple[Instant, PositiveText, PositiveText, PositiveText, PositiveText, UnsignedText]
 """Start, open, high, low, close, volume."""
 
 

@@ -31,7 +31,9 @@ class BackfillParams(Wire):
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
 
-    instruments: list[InstrumentText] | None = Field(None, max_length=10_000, description="all that have bars if unset")
+    instruments: list[InstrumentText] | None = Field(
+        None, min_length=1, max_length=10_000, description="all that have bars if unset"
+    )
     begin: Moment | None = Field(None, alias="from", description="the first moment; that of the first bar if unset")
     end: Moment | None = Field(None, alias="to", description="moments lie before it; now if unset")
     what: list[BackfillPart] = Field(["features", "metrics", "outcomes"], min_length=1)

@@ -1,8 +1,8 @@
 """Prices as feeds and programs write them."""
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from app.services.schemas.base import InstrumentText, NameText, PositiveText, UnsignedText, Wire, example
+from app.services.schemas.base import Instant, InstrumentText, NameText, PositiveText, UnsignedText, Wire, example
 
 MAX_PRICES = 10_000
 
@@ -13,7 +13,7 @@ class PriceIn(Wire):
     instrument: InstrumentText
     price: PositiveText = Field(description="quote per base")
     size: UnsignedText = Field("0", description="in base")
-    at: AwareDatetime = Field(description="when it was true")
+    at: Instant = Field(description="when it was true")
     source: NameText | None = Field(None, description="venue or feed; the program's name if unset")
     id: NameText | None = Field(None, description="the feed's own id; without one, ticks that say the same count once")
 

@@ -195,4 +195,6 @@ def _remedy(item: Any) -> str:
         return "is required; add it"
     if kind in _SHAPES:
         return _SHAPES[kind]
-    return _SUBJECT.sub("must ", message.removeprefix("Value error, "))
+    if kind in ("datetime_parsing", "datetime_from_date_parsing"):
+        return f"must be a time in RFC 3339 such as 2026-01-01T00:00:00Z: {item['ctx']['error']}"
+    return _SUBJECT.sub("must ", message.removeprefix("Value error, ")).replace(" after validation", "")
