@@ -63,6 +63,7 @@ async def test_a_backfill_is_queued_as_it_was_asked_for(client: httpx.AsyncClien
 @pytest.mark.parametrize(
     ("params", "pointer"),
     [
+        ({"instruments": []}, "/params/instruments"),
         ({"from": "yesterday"}, "/params/from"),
         ({"interval_s": 7}, "/params"),
         ({"what": ["labels"]}, "/params/what/0"),
