@@ -50,7 +50,8 @@ _BAR_COLUMNS = (
     "instrument, start, span_s, open, high, low, close, volume, notional, count, price_sum, first_at, last_at"
 )
 _GROWN_SUMS = ",\n".join(
-    f"  {name} = (CASE WHEN b.count = 0 THEN 0 ELSE b.{name}::text::numeric END + excluded.{name}::text::numeric)::float8"
+    f"  {name} = (CASE WHEN b.count = 0 THEN 0 ELSE b.{name}::text::numeric END"
+    f" + excluded.{name}::text::numeric)::float8"
     for name in ("volume", "notional", "price_sum")
 )
 # Of ticks at one time the price decides, as in app/domain/bars.py. Unlike floats, decimals of as many digits as a float
