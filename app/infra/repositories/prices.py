@@ -49,6 +49,11 @@ class StoredBar:
 _BAR_COLUMNS = (
     "instrument, start, span_s, open, high, low, close, volume, notional, count, price_sum, first_at, last_at"
 )
+_GROWN_SUMS = ",\n".join(
+    f"  {name} = (CASE WHEN b.count = 0 THEN 0 ELSE b.{name}::text::numeric END"
+    f" + excluded.{name}::text::numeric)::float8"
+    for name in ("volume", "notional", "price_sum")
+)
 # Of ticks at one time the price decides, as in app/domain/bars.py. Unlike floats, decimals of as many digits as a float
 # keeps have the same sum in any order. A bar without ticks was imported: ticks replace it.
 MERGE = f"""
@@ -61,10 +66,8 @@ ON CONFLICT (instrument, start, span_s) DO UPDATE SET
   low = CASE WHEN b.count = 0 THEN excluded.low ELSE least(b.low, excluded.low) END,
   close = CASE WHEN b.count = 0 OR (excluded.last_at, excluded.close) > (b.last_at, b.close)
                THEN excluded.close ELSE b.close END,
-  volume = (CASE WHEN b.count = 0 THEN 0 ELSE b.volume::numeric END + excluded.volume::numeric)::float8,
-  notional = (CASE WHEN b.count = 0 THEN 0 ELSE b.notional::numeric END + excluded.notional::numeric)::float8,
+{_GROWN_SUMS},
   count = b.count + excluded.count,
-  price_sum = (CASE WHEN b.count = 0 THEN 0 ELSE b.price_sum::numeric END + excluded.price_sum::numeric)::float8,
   first_at = CASE WHEN b.count = 0 THEN excluded.first_at ELSE least(b.first_at, excluded.first_at) END,
   last_at = CASE WHEN b.count = 0 THEN excluded.last_at ELSE greatest(b.last_at, excluded.last_at) END,
   known_at = greatest(b.known_at, excluded.known_at)
@@ -101,17 +104,19 @@ WITH added AS (
          min(at) AS first_at, max(at) AS last_at
   FROM added GROUP BY 1, 2
 ), merged AS ({MERGE.format(source="seconds", known_at="now()")}
-  RETURNING b.instrument, b.start, b.count
+  RETURNING b.instrument, b.start, b.count,
+            (b.volume, b.notional, b.price_sum)
+            = (b.volume::numeric::float8, b.notional::numeric::float8, b.price_sum::numeric::float8) AS is_exact
 ), due AS ({DUE.format(source="(SELECT * FROM seconds WHERE start >= $7) recent")}),
 grown AS (
   SELECT m.instrument, m.start FROM merged m JOIN seconds s USING (instrument, start)
-  WHERE m.count > s.count AND m.count <= {_ADDED_UP_ANEW}
+  WHERE m.count > s.count AND NOT m.is_exact AND m.count <= {_ADDED_UP_ANEW}
 )
 SELECT (SELECT count(*) FROM added), (SELECT array_agg(instrument) FROM grown), (SELECT array_agg(start) FROM grown),
        (SELECT count(pg_notify('{WORK_CHANNEL}', '{BAR_DUE}')) FROM due WHERE is_new)
 """
 
-# Where the sum has more digits than a float keeps, its last one depends on the order after all: it is taken anew.
+# A sum of more digits than the 15 that a float surely keeps depends on the order of its parts: it is taken anew.
 # Whoever else wrote ticks of these seconds has committed, as the bars are locked here: a new statement sees them all.
 # Without the ticks that retention took nothing can be added up anew.
 _ADD_UP = """
