@@ -169,9 +169,9 @@ async def test_invalid_parameters_are_refused(client: httpx.AsyncClient, params:
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
 async def test_the_ends_of_time_are_no_obstacle(client: httpx.AsyncClient, moment: str) -> None:
     await post(client, tick(0))
-    for path in ("/v1/prices/BTC-USD", "/v1/bars/BTC-USD"):
+    for path in ("/v1/prices/BTC-USD", "/v1/bars/BTC-USD?interval=86400"):
         for name in ("from", "to"):
-            assert (await client.get(path, params={name: moment, "interval": 86_400})).status_code == 200
+            assert (await client.get(httpx.URL(path).copy_add_param(name, moment))).status_code == 200
 
 
 async def test_writing_takes_the_market_scope(clean_database: Database) -> None:
@@ -273,3 +273,13 @@ async def test_a_tick_may_be_sent_back_as_it_is_listed(client: httpx.AsyncClient
     await post(client, tick(0, "64000.50"), tick(1, "1e-7", size="0"), tick(2, "123456789012345678901"))
     rows = await walk(client, "/v1/prices/BTC-USD")
     assert (await post(client, *rows)).json() == {"received": 3, "inserted": 0, "duplicates": 3}
+
+
+@pytest.mark.parametrize("path", ["/v1/bars/BTC-USD?as_of=2026-01-05T12:00:00Z", "/v1/jobs?colour=red"])
+async def test_a_parameter_that_would_be_overlooked_is_refused(client: httpx.AsyncClient, path: str) -> None:
+    await post(client, tick(0))
+    answer = await client.get(path)
+    name = path.partition("?")[2].partition("=")[0]
+    assert answer.status_code == 422
+    assert [error["pointer"] for error in answer.json()["errors"]] == [f"/query/{name}"]
+    assert "there are" in answer.json()["errors"][0]["message"]
