@@ -229,7 +229,7 @@ async def test_ticks_of_two_dealers_add_up_to_the_bars_of_their_files(desk: Solv
     assert [_milliseconds(bar["start"]) // 1000 for bar in bars] == sorted(seconds)
     for bar, (_, second) in zip(bars, sorted(seconds.items()), strict=True):
         in_order, prices_alone = sorted(second), [price for _, price, _ in second]
-        expected = (in_order[0][1], max(prices_alone), min(prices_alone), in_order[-1][1], len(second))
+        expected = (in_order[0][1], max(prices_alone), min(prices_alone), in_order[-1][1], Decimal(len(second)))
         assert tuple(Decimal(bar[name]) for name in ("open", "high", "low", "close", "count")) == expected
 
 
