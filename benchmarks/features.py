@@ -1,6 +1,6 @@
 """Market data and features against their bars, with comparators in the same run: `python -m benchmarks.features`.
 
-Name parts to run only those: bar, metrics, metering, ingest, restart.
+Name parts to run only those: bar, metrics, metering, ingest, restart, dealers.
 """
 
 from argparse import ArgumentParser
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from time import perf_counter
 
 from app.domain.features.warm import warm
+from benchmarks.dealers import measure_dealers
 from benchmarks.ingesting import measure_ingest
 from benchmarks.metering import measure_metering
 from benchmarks.metrics import measure_metrics
@@ -22,6 +23,7 @@ PARTS: dict[str, Callable[[], list[Row]]] = {
     "metering": measure_metering,
     "ingest": measure_ingest,
     "restart": measure_restarting,
+    "dealers": measure_dealers,
 }
 
 

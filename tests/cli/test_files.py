@@ -1,8 +1,12 @@
 """Files through the command line: what is sent, what is refused, what comes back."""
 
+import csv
 import gzip
 import json
 from collections.abc import AsyncIterator
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ from app.services.files.rows import Choices, RowReader
 from tests.cli.conftest import Service, Solver
 from tests.data_edge import data_edge
 
+DATA = Path(__file__).parents[2] / "benchmarks" / "data"
 TICKS = "ts_ms,bid,ask\n" + "".join(
     f"{1767614400000 + 250 * n},1.{n % 90 + 10},1.{n % 90 + 11}\n" for n in range(25_000)
 )
@@ -196,6 +201,40 @@ async def test_what_goes_out_comes_in_equal(desk: SolverClient, tmp_path: Path, 
     assert (await import_into(desk, out, instrument="EUR-CHF"))["inserted"] == 1_100
     listed = [await _all(desk, instrument, what) for instrument in ("EUR-USD", "EUR-CHF")]
     assert listed[0] == listed[1]
+
+
+async def test_ticks_of_two_dealers_add_up_to_the_bars_of_their_files(desk: SolverClient, tmp_path: Path) -> None:
+    # Of the same minutes, though the clock of one of them is five hours behind.
+    seconds: dict[int, list[tuple[int, Decimal, str]]] = {}
+    for dealer, shift_ms, skipped in (("oanda", 0, 3_887), ("fxcm", 18_000_000, 0)):
+        with gzip.open(DATA / f"eurusd-{dealer}.csv.gz", "rt") as file:
+            header, *lines = islice(file, 1 + skipped + 300)
+        path = tmp_path / f"{dealer}.csv"
+        path.write_text(header + "".join(lines[skipped:]))
+        rows = {(int(at) + shift_ms, bid, ask) for at, bid, ask in csv.reader(lines[skipped:])}
+        prices = {(at, (Decimal(bid) + Decimal(ask)) / 2) for at, bid, ask in rows}
+        choices = {"instrument": "EUR-USD", "source": dealer, "shift_us": shift_ms * 1000}
+        assert (await import_into(desk, path, **choices))["inserted"] == len(prices)
+        assert (await import_into(desk, path, **choices))["inserted"] == 0
+        for at, price in prices:
+            seconds.setdefault(at // 1000, []).append((at, price, dealer))
+    ticks = (await desk.prices("EUR-USD", order="asc", limit=1000))["items"]
+    places = [(tick["at"], tick["source"], tick["id"]) for tick in ticks]
+    assert places == sorted(places)
+    assert {(_milliseconds(tick["at"]), Decimal(tick["price"]), tick["source"]) for tick in ticks} == {
+        tick for second in seconds.values() for tick in second
+    }
+    bars = (await desk.bars("EUR-USD", interval_s=1, order="asc", limit=1000))["items"]
+    assert any(len({dealer for _, _, dealer in second}) == 2 for second in seconds.values())
+    assert [_milliseconds(bar["start"]) // 1000 for bar in bars] == sorted(seconds)
+    for bar, (_, second) in zip(bars, sorted(seconds.items()), strict=True):
+        in_order, prices_alone = sorted(second), [price for _, price, _ in second]
+        expected = (in_order[0][1], max(prices_alone), min(prices_alone), in_order[-1][1], Decimal(len(second)))
+        assert tuple(Decimal(bar[name]) for name in ("open", "high", "low", "close", "count")) == expected
+
+
+def _milliseconds(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 async def _all(desk: SolverClient, instrument: str, what: What) -> list[dict[str, Any]]:
