@@ -45,7 +45,7 @@ def measure_dealers() -> list[Row]:
     """Import both files into an empty installation, and compare everything that comes back."""
     ticks, rows_in_files = read_ticks()
     # The day lies years back: with the usual retention its metrics would not stay.
-    with running_stack(SOLVER_RETENTION__METRICS_H="1000000") as stack:
+    with running_stack() as stack:
         begun = perf_counter()
         first = [_import(stack, dealer) for dealer in DEALERS]
         imported_s = perf_counter() - begun
