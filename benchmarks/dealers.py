@@ -44,7 +44,6 @@ Values = Mapping[str, float | None]
 def measure_dealers() -> list[Row]:
     """Import both files into an empty installation, and compare everything that comes back."""
     ticks, rows_in_files = read_ticks()
-    # The day lies years back: with the usual retention its metrics would not stay.
     with running_stack() as stack:
         begun = perf_counter()
         first = [_import(stack, dealer) for dealer in DEALERS]
