@@ -1,15 +1,17 @@
 """Stored bars for windows: as they stand, or as they were known at an earlier time."""
 
 import asyncio
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
 from app.domain.bars import FloatArray
 from app.domain.errors import FieldError, Invalid
 from app.domain.known_bars import KnownBars, Ranges, add_up, as_known, joined, read_by
+from app.domain.times import LATEST
 from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
+from app.services.documents import timestamp
 
 MOST_ROWS = 3_000_000
 MOST_TICKS = 1_000_000
@@ -20,6 +22,8 @@ _LOOKS_AT = 50_000
 _SETTLING_S = 5.0
 _SETTLES_WITHIN_S = 1.0
 _SETTLE_POLL_S = 0.01
+_EARLIEST_AS_OF = datetime(1000, 1, 1, tzinfo=UTC)
+"""Long before any price, with room for the rows that the deepest feature set looks at before."""
 
 
 class Budget:
@@ -88,6 +92,18 @@ class BarReader:
             return known
         end = start // interval_s * interval_s + interval_s
         return await self.read(instrument, interval_s, read_by(np.array([end]), interval_s), as_of=as_of)
+
+    async def moment(self, as_of: datetime | None, now: datetime) -> datetime:
+        """Tell which time is asked for, once all that became known by then can be read. Raises Invalid, Unavailable."""
+        if as_of is None:
+            return now
+        if as_of > now:
+            raise Invalid(
+                "nothing is known of times to come",
+                (FieldError("/query/as_of", f"must be no later than now, {timestamp(now)}"),),
+            )
+        await self.settle(as_of, now)
+        return min(max(as_of, _EARLIEST_AS_OF), LATEST).astimezone(UTC)
 
     async def settle(self, as_of: datetime, now: datetime) -> None:
         """Wait until what was about to become known at a time just passed is there to be read. Raises Unavailable."""

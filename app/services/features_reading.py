@@ -3,13 +3,12 @@
 import asyncio
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from app.domain.bars import Bars, FloatArray
-from app.domain.errors import FieldError, Invalid
 from app.domain.features.books import BOOK_VALUES, FRESH_S, book_values, usable_books
 from app.domain.features.catalog import MARKET_NAMES, schema_hash
 from app.domain.features.vectors import history_vectors
@@ -18,7 +17,7 @@ from app.domain.times import EARLIEST, LATEST, clamped, moment_of
 from app.domain.values import Instrument
 from app.infra.db import Database
 from app.infra.repositories import features as repository
-from app.infra.repositories import market_listing
+from app.infra.repositories import markets as markets_repository
 from app.services.bar_reading import BarReader
 from app.services.documents import timestamp
 from app.services.features import STALE_S, order_books
@@ -26,9 +25,6 @@ from app.services.known_instruments import KnownInstruments
 from app.services.market_state import MarketState
 from app.services.ports import Clock
 from app.services.price_history import Span
-
-_EARLIEST_AS_OF = datetime(1000, 1, 1, tzinfo=UTC)
-"""Long before any price, with room for the rows that the deepest feature set looks at before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,12 +112,7 @@ class FeaturesReader:
 
     async def moment(self, as_of: datetime | None) -> datetime:
         """Tell which time is asked for, once all that became known by then can be read. Raises Invalid, Unavailable."""
-        now = self._clock.now()
-        if as_of is None:
-            return now
-        refuse_future(as_of, now)
-        await self._bars.settle(as_of, now)
-        return within(as_of).astimezone(UTC)
+        return await self._bars.moment(as_of, self._clock.now())
 
     async def books(self, instrument: str, moments: list[datetime], *, as_of: datetime | None) -> list[Books]:
         """Tell what the books said at each moment; without `as_of`, the last moment is now. Raises Unavailable."""
@@ -152,18 +143,9 @@ class FeaturesReader:
         if not books:
             return Books(_no_books())
         async with self._database.connection() as connection:
-            rows = await market_listing.read(connection, [book.market_id for book in books])
-        newest_at = max((row.updated_at for row in rows), default=None)
+            written_at = await markets_repository.written_at(connection, [book.market_id for book in books])
+        newest_at = max(written_at.values(), default=None)
         return Books(book_values(books), newest_at, newest_at)
-
-
-def refuse_future(as_of: datetime, now: datetime) -> None:
-    """Refuse a time to come. Raises Invalid."""
-    if as_of > now:
-        raise Invalid(
-            "nothing is known of times to come",
-            (FieldError("/query/as_of", f"must be no later than now, {timestamp(now)}"),),
-        )
 
 
 def named_values(names: tuple[str, ...], values: FloatArray) -> dict[str, float | None]:
@@ -238,8 +220,3 @@ def _no_books() -> FloatArray:
 
 def _one(moment: datetime) -> FloatArray:
     return np.array([moment.timestamp()])
-
-
-def within(moment: datetime) -> datetime:
-    """Return a time to answer from, or the nearest that every step can count with."""
-    return min(max(moment, _EARLIEST_AS_OF), LATEST)

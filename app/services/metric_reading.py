@@ -19,7 +19,7 @@ from app.infra.db import Database
 from app.infra.repositories import known_bars as repository
 from app.services.bar_reading import BarReader, Budget
 from app.services.documents import timestamp
-from app.services.features_reading import named_values, refuse_future, within
+from app.services.features_reading import named_values
 from app.services.known_instruments import KnownInstruments
 from app.services.ports import Clock
 from app.services.price_history import Span
@@ -95,7 +95,7 @@ class MetricReader:
 
         A moment is the end of a bar, and within a minute of the last price. Raises NotFound, Invalid.
         """
-        moment = await self._moment(as_of)
+        moment = await self._bars.moment(as_of, self._clock.now())
         as_of = None if as_of is None else moment
         begin_s, end_s = self._bounds(span, moment)
         if after is not None and span.newest_first:
@@ -118,7 +118,7 @@ class MetricReader:
         self, instrument: str, asked: Asked, span: Span, *, as_of: datetime | None, points: int
     ) -> list[dict[str, Any]]:
         """List a span thinned to so many moments, each the last of its part. Raises NotFound, Invalid."""
-        moment = await self._moment(as_of)
+        moment = await self._bars.moment(as_of, self._clock.now())
         as_of = None if as_of is None else moment
         begin_s, end_s = await self._extent(instrument, asked.interval_s, *self._bounds(span, moment), as_of)
         step = asked.interval_s
@@ -135,14 +135,6 @@ class MetricReader:
             await self._instruments.require(instrument)
         items = await self._items(instrument, asked, moments, as_of)
         return items[::-1] if span.newest_first else items
-
-    async def _moment(self, as_of: datetime | None) -> datetime:
-        now = self._clock.now()
-        if as_of is None:
-            return now
-        refuse_future(as_of, now)
-        await self._bars.settle(as_of, now)
-        return within(as_of)
 
     def _bounds(self, span: Span, moment: datetime | None) -> tuple[float, float]:
         begin_s = _BEGIN_S if span.begin is None else max(span.begin.timestamp(), _BEGIN_S)
